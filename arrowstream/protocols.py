@@ -1,0 +1,196 @@
+"""The contracts between the engine and what is plugged into it: sources, sinks, operators, stores.
+
+They are structural: a class that has the methods is one, no base class is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import polars as pl
+    import pyarrow as pa
+
+    from arrowstream.types import Delivery, Json, Mode, Position
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads one partition from a position to its end. Used by one thread only; may block.
+
+    A reader that knows more may also have `horizon(position, skip) -> int | None`: the smallest event
+    time, in the unit of the event-time column, that this partition can still deliver after `position`
+    and `skip` further rows (None: not known). It is a pure function of its arguments, and may be called
+    from another thread while `read` runs: where epochs end must not change what has closed by then.
+    """
+
+    def read(self, max_rows: int) -> tuple[pa.RecordBatch | pl.DataFrame, Position] | None:
+        """The next at most `max_rows` rows and the position after the last of them; None at the end.
+
+        A batch may have no rows (nothing has come within a short wait): the engine calls again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release threads and files; called once, also after an error."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from. A source is a description: it opens nothing until `open` is called.
+
+    `partitions()` names the units of order; each is read by a reader of its own. A *replayable* source
+    gives the same rows in the same order when it is opened again at a position it returned.
+
+    A source may also have
+    `project(columns) -> Source` (reads only these columns),
+    `with_event_time(column) -> Source` (its readers then keep `horizon` for that column) and
+    `identity() -> Json` (what a checkpoint pins: path, size, modification time …).
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and types of every batch."""
+        ...
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the input ends."""
+        ...
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be read again from a position."""
+        ...
+
+    def partitions(self) -> Sequence[str]:
+        """Names of the partitions, in their order."""
+        ...
+
+    def open(self, partition: str, position: Position | None) -> Reader:
+        """A reader that starts right after `position` (None: at the beginning)."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where results go, epoch by epoch.
+
+    1. `open` fences older writers and says which epoch this sink has published last (None: none yet).
+    2. `encode` turns the batches of one epoch into bytes, or into an iterator of bytes that is
+       consumed while the batches still arrive. It must be a pure function of the rows.
+    3. The engine makes the encoded epoch durable: the *outbox*.
+    4. `publish` makes it visible together with a marker of the epoch, atomically and idempotently. It is
+       given the bytes if `encode` returned bytes, else the path of the durable file. After a crash it is
+       called again with the same outbox.
+
+    All methods are called on the sink's own thread, and may block. A sink may also have
+    `outbox_folder` (where the engine keeps this sink's outboxes; default: in the checkpoint),
+    `claim(job_id=, mode=)` (raises StateError if the place holds something that is not this job's),
+    `check_schema(schema)` (PlanError for a type it cannot hold) and `identity() -> Json`.
+    """
+
+    @property
+    def delivery(self) -> Delivery:
+        """What survives a crash between `publish` and the engine's note of it."""
+        ...
+
+    def open(self, generation: int) -> int | None:
+        """Take over as writer number `generation`; returns the last published epoch."""
+        ...
+
+    def encode(self, batches: Iterable[pa.RecordBatch]) -> bytes | Iterator[bytes]:
+        """The bytes to publish for one epoch."""
+        ...
+
+    def publish(self, epoch: int, outbox: bytes | Path) -> None:
+        """Make epoch `epoch` visible, once."""
+        ...
+
+    def close(self) -> None:
+        """Release what `open` took; called once, also after an error."""
+        ...
+
+
+@runtime_checkable
+class ClaimingSink(Sink, Protocol):
+    """A sink whose place outlives the job, and so has to be checked before it is written to."""
+
+    def claim(self, *, job_id: str, mode: Mode, schema: pl.Schema) -> None:
+        """Raise StateError if the place holds something that is not this job's (or empty it: `overwrite`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An immutable piece of operator state.
+
+    `table` is None for a run that an earlier snapshot handed over already and that is still needed.
+    """
+
+    id: int
+    table: pa.Table | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole state of one operator: small values, and its live runs in the order of writing."""
+
+    values: dict[str, Json] = field(default_factory=dict)
+    runs: tuple[Run, ...] = ()
+
+
+class Operator(Protocol):
+    """A pure state machine over frames: no I/O, no clock. Used by one thread at a time.
+
+    Frames may carry hidden columns (`arrowstream.config.CLOCK`, `PARTITION`).
+    """
+
+    @property
+    def operator_id(self) -> str:
+        """Name in errors, metrics and checkpoints."""
+        ...
+
+    def process(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
+        """Take rows in; what can be emitted at once comes out."""
+        ...
+
+    def on_watermark(self, watermark: int) -> tuple[list[pl.DataFrame], int]:
+        """No row before `watermark` follows, in units of the event-time column (`END_OF_TIME`: none at all).
+
+        Returns what can be emitted now, and the watermark of the output.
+        """
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """State after the rows processed so far; only new runs carry a table."""
+        ...
+
+    def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:
+        """Take over the state of a snapshot; called once, before any `process`."""
+        ...
+
+
+class Store(Protocol):
+    """Durable blobs by name ("epochs/00000001.json"). A name once put never changes its bytes."""
+
+    def put(self, name: str, payload: bytes) -> bool:
+        """Write durably if absent; False if the name exists (whoever wrote it first has won)."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes, or None if there are none."""
+        ...
+
+    def names(self, prefix: str = "") -> list[str]:
+        """All names that begin with `prefix`, sorted."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; no error if it is gone."""
+        ...

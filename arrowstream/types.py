@@ -1,0 +1,34 @@
+"""Names for the types that cross module boundaries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+    from pathlib import Path
+
+    import polars as pl
+
+Json: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
+"""What `json` can write and read back unchanged."""
+
+Position: TypeAlias = "Json"
+"""A place in one partition of a source, as that source itself writes it down."""
+
+Duration: TypeAlias = "str | timedelta"
+"""A Polars duration string such as "1h30m", or a timedelta."""
+
+IntoExpr: TypeAlias = "pl.Expr | str | int | float | bool | None"
+IntoExprs: TypeAlias = "IntoExpr | Iterable[IntoExpr]"
+ColumnNames: TypeAlias = "str | pl.Selector | Iterable[str | pl.Selector]"
+PathLike: TypeAlias = "str | Path"
+
+OnError: TypeAlias = Literal["raise", "skip"]
+ClockBy: TypeAlias = Literal["scan", "file", "directory"]
+Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
+Label: TypeAlias = Literal["left", "right"]
+Mode: TypeAlias = Literal["error", "overwrite"]
+Progress: TypeAlias = "bool | Literal['auto']"
+JobState: TypeAlias = Literal["running", "stopping", "stopped", "finished", "failed"]
