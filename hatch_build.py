@@ -21,7 +21,7 @@ class LinkCheckHook(BuildHookInterface[Any]):
                 found = "a text file" if folder.is_file() else "no folder with an __init__.py"
                 raise RuntimeError(
                     f"arrowstream/{name} should be a symbolic link to {target}, but is {found}.\n"
-                    "  hint: this checkout was made without symbolic links. Turn them on (on Windows: developer "
-                    "mode) and check out again:\n"
+                    "  hint: this checkout was made without symbolic links. Turn them on "
+                    "(on Windows: developer mode) and check out again:\n"
                     f"        git config core.symlinks true && git checkout -- arrowstream/{name}"
                 )

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+    from polars.selectors import Selector
 
-Json: TypeAlias = "None | bool | int | float | str | list[Any] | dict[str, Any]"
+Json: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 """What `json` can write and read back unchanged."""
 
 Position: TypeAlias = "Json"
@@ -22,7 +23,7 @@ Duration: TypeAlias = "str | timedelta"
 
 IntoExpr: TypeAlias = "pl.Expr | str | int | float | bool | None"
 IntoExprs: TypeAlias = "IntoExpr | Iterable[IntoExpr]"
-ColumnNames: TypeAlias = "str | pl.Selector | Iterable[str | pl.Selector]"
+ColumnNames: TypeAlias = "str | Selector | Iterable[str | Selector]"
 PathLike: TypeAlias = "str | Path"
 
 OnError: TypeAlias = Literal["raise", "skip"]
