@@ -1,0 +1,1 @@
+"""Runs a plan: sources, operators, epochs and sinks."""

@@ -1,0 +1,1 @@
+"""The operators: pure state machines over frames, one module each."""

@@ -1,0 +1,182 @@
+"""Event time: rows without one, the clock of each row, and the watermark."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import polars as pl
+
+from arrowstream.config import CLOCK, END_OF_TIME, NO_TIME, PARTITION
+from arrowstream.errors import DataError
+from arrowstream.protocols import Snapshot
+from arrowstream.runtime.watermark import PartitionClocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from arrowstream.runtime.watermark import Int64s, UInt32s
+    from arrowstream.types import Json, OnError
+
+
+class EventTimeOperator:
+    """Declares a column as event time.
+
+    With `lateness`, each row gets the hidden column CLOCK, and the watermark is the smallest clock of the
+    partitions that have not ended, minus `lateness`. Without, the watermark is the input's horizon: the
+    smallest event time that the source can still deliver.
+
+    May block: no. Called by: the pipeline. Survives a crash: the clocks, and the counts of rows.
+
+    Parameters
+    ----------
+    operator_id
+        Name in errors, metrics and checkpoints.
+    column, dtype
+        The event-time column and its type.
+    lateness
+        In physical units of the column; None: nothing is late.
+    on_error
+        What to do with a row whose event time is null.
+    partitions
+        Names of the partitions of the input, one or more.
+    keep_clock
+        Whether an operator downstream wants CLOCK.
+    """
+
+    __slots__ = (
+        "_clocks",
+        "_ended",
+        "_highest",
+        "_keep_clock",
+        "_on_error",
+        "_partitions",
+        "_rows",
+        "column",
+        "dtype",
+        "lateness",
+        "operator_id",
+        "skipped_rows",
+    )
+
+    def __init__(
+        self,
+        operator_id: str,
+        *,
+        column: str,
+        dtype: pl.DataType,
+        lateness: int | None,
+        on_error: OnError,
+        partitions: Sequence[str],
+        keep_clock: bool = True,
+    ) -> None:
+        self.operator_id = operator_id
+        self.column = column
+        self.dtype = dtype
+        self.lateness = lateness
+        self.skipped_rows = 0
+        self._on_error = on_error
+        self._partitions = tuple(partitions)
+        self._keep_clock = keep_clock
+        self._clocks = PartitionClocks(len(self._partitions))
+        self._rows = np.zeros(len(self._partitions), dtype=np.int64)
+        self._highest = NO_TIME
+        self._ended: frozenset[int] = frozenset()
+
+    @property
+    def highest(self) -> int:
+        """The largest event time seen; NO_TIME before the first row."""
+        return self._highest
+
+    def process(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
+        """The rows that have an event time, with their clocks."""
+        frame = self._without_null_times(frame)
+        if not frame.height:
+            return []
+        if self.lateness is None:
+            self._highest = max(self._highest, cast("int", frame[self.column].to_physical().max()))
+            return [frame.drop(CLOCK, strict=False)]
+        times = self._times(frame)
+        clock = self._clocks.advance(times, self._partition_of(frame))
+        self._highest = int(self._clocks.maxima.max())
+        if not self._keep_clock:
+            return [frame.drop(CLOCK, strict=False)]
+        return [frame.with_columns(pl.Series(CLOCK, clock))]
+
+    def _times(self, frame: pl.DataFrame) -> Int64s:
+        return cast("Int64s", frame[self.column].to_physical().cast(pl.Int64).to_numpy())
+
+    def _partition_of(self, frame: pl.DataFrame) -> UInt32s | None:
+        if len(self._partitions) == 1:
+            return None
+        return cast("UInt32s", frame[PARTITION].to_numpy())
+
+    def _without_null_times(self, frame: pl.DataFrame) -> pl.DataFrame:
+        times = frame[self.column]
+        if times.null_count():
+            if self._on_error == "raise":
+                raise self._null_time(frame)
+            self.skipped_rows += times.null_count()
+            self._count_rows(frame)
+            return frame.filter(times.is_not_null())
+        self._count_rows(frame)
+        return frame
+
+    def _count_rows(self, frame: pl.DataFrame) -> None:
+        partitions = self._partition_of(frame)
+        if partitions is None:
+            self._rows[0] += frame.height
+        else:
+            self._rows += np.bincount(partitions, minlength=self._rows.size)
+
+    def _null_time(self, frame: pl.DataFrame) -> DataError:
+        place = cast("int", frame[self.column].is_null().arg_max())
+        partitions = self._partition_of(frame)
+        partition, before = 0, place
+        if partitions is not None:
+            partition = int(partitions[place])
+            before = int((partitions[:place] == partition).sum())
+        return DataError(
+            f"the event time {self.column!r} is null",
+            hint='on_error="skip" drops such rows and counts them; or fill or filter them before',
+            operator_id=self.operator_id,
+            partition=self._partitions[partition],
+            offset=int(self._rows[partition]) + before,
+        )
+
+    def end_partitions(self, ended: Iterable[int]) -> None:
+        """Note which partitions have no further rows."""
+        self._ended = frozenset(ended)
+
+    def on_watermark(self, watermark: int) -> tuple[list[pl.DataFrame], int]:
+        """`watermark` is the input's horizon; nothing is held back."""
+        if self.lateness is None or watermark == END_OF_TIME:
+            return [], watermark
+        return [], self._clocks.watermark(self.lateness, self._ended)
+
+    def slowest(self) -> str | None:
+        """The partition that holds the watermark back, if the watermark depends on the rows."""
+        if self.lateness is None:
+            return None
+        partition = self._clocks.slowest(self._ended)
+        return None if partition is None else self._partitions[partition]
+
+    def snapshot(self) -> Snapshot:
+        """Clocks and counts of all partitions."""
+        return Snapshot(
+            {
+                "maxima": self._clocks.maxima.tolist(),
+                "rows": self._rows.tolist(),
+                "highest": self._highest,
+                "skipped_rows": self.skipped_rows,
+            }
+        )
+
+    def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:  # noqa: ARG002
+        """Go on with these clocks and counts."""
+        self._clocks.maxima[:] = cast("list[int]", values["maxima"])
+        self._rows[:] = cast("list[int]", values["rows"])
+        self._highest = cast("int", values["highest"])
+        self.skipped_rows = cast("int", values["skipped_rows"])

@@ -1,0 +1,112 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from arrowstream.errors import LateRowsWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Report:
+    """The outcome of a job. Counts are over all runs of the job, however often it was interrupted.
+
+    Attributes
+    ----------
+    status
+        "finished": the input has ended and everything is published. "stopped": stopped before that.
+        "already_complete": an earlier run had finished; nothing was done.
+    rows_in
+        Input rows read.
+    rows_out
+        Rows given to the sinks.
+    rows_out_by_sink
+        The same, sink by sink.
+    late_rows
+        Rows that came too late for all of their windows.
+    missed_windows
+        Windows missed by rows that came in time for others of theirs.
+    lateness_needed
+        A lateness that would have kept them all, None if nothing was late.
+    skipped_rows
+        Rows without event time that were dropped (`on_error="skip"`).
+    epochs
+        Epochs published.
+    watermark
+        No earlier event time is expected; None if nothing is known of event time.
+    seconds
+        Duration of this run.
+    """
+
+    status: Literal["finished", "stopped", "already_complete"]
+    rows_in: int = 0
+    rows_out: int = 0
+    rows_out_by_sink: Mapping[str, int] = field(default_factory=dict)
+    late_rows: int = 0
+    missed_windows: int = 0
+    lateness_needed: str | None = None
+    skipped_rows: int = 0
+    epochs: int = 0
+    watermark: datetime | None = None
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    __repr__ = __str__
+
+    def _lines(self) -> list[str]:
+        if self.status == "already_complete":
+            return ["already complete: an earlier run had finished, nothing was done"]
+        rows = f"{count(self.rows_in, 'row')} in, {count(self.rows_out, 'row')} out"
+        lines = [f"{self.status}: {rows}, {count(self.epochs, 'epoch')}, {self.seconds:.2f} s"]
+        if len(self.rows_out_by_sink) > 1:
+            lines += [f"  {name}: {count(out, 'row')} out" for name, out in self.rows_out_by_sink.items()]
+        if self.watermark is not None:
+            lines.append(f"  watermark: {self.watermark}")
+        if self.late_rows or self.missed_windows:
+            lines.append(f"  late: {late_text(self.late_rows, self.missed_windows)}")
+            lines.append(f"  nothing would have been late with lateness={self.lateness_needed!r}")
+        if self.skipped_rows:
+            lines.append(f"  skipped: {count(self.skipped_rows, 'row')} without event time")
+        return lines
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    Examples
+    --------
+    >>> count(1200, "row")
+    '1,200 rows'
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def late_text(late_rows: int, missed_windows: int) -> str:
+    """How much was late."""
+    parts = []
+    if late_rows:
+        parts.append(count(late_rows, "row"))
+    if missed_windows:
+        parts.append(f"{count(missed_windows, 'window')} missed by rows that entered others")
+    return ", ".join(parts)
+
+
+def warn_of_late_rows(report: Report, *, stacklevel: int) -> None:
+    """Warn if a replay that has come to its end met late rows."""
+    if report.status != "finished" or not (report.late_rows or report.missed_windows):
+        return
+    warnings.warn(
+        f"{late_text(report.late_rows, report.missed_windows)} came too late and changed no result\n"
+        f"  hint: lateness={report.lateness_needed!r} would have kept them all; "
+        ".late() gives the late rows",
+        LateRowsWarning,
+        stacklevel=stacklevel,
+    )

@@ -1,0 +1,151 @@
+"""Watermarks: the clock of each partition, exact to the row, and how times are shown."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from arrowstream.config import END_OF_TIME, NO_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Int64s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
+UInt32s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
+
+_UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6}
+_DAY_NS = 86400 * 10**9
+_STEPS = (("d", _DAY_NS), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
+
+
+class PartitionClocks:
+    """The largest event time seen so far in each partition.
+
+    Parameters
+    ----------
+    partitions
+        How many partitions there are.
+    """
+
+    __slots__ = ("maxima",)
+
+    def __init__(self, partitions: int) -> None:
+        self.maxima = np.full(partitions, NO_TIME, dtype=np.int64)
+
+    def advance(self, times: Int64s, partitions: UInt32s | None) -> Int64s:
+        """Take rows in; for each, the largest time of the rows before it in its partition.
+
+        Shape   times: int64[n], non-null; partitions: uint32[n] or None (all 0); returns int64[n]
+        Unit    any; NO_TIME where no row came before
+        Order   input order kept
+        Cost    O(n) for rows of one partition, else a stable sort by partition
+        """
+        if partitions is None or not times.size:
+            return self._advance_one(0, times)
+        first = int(partitions[0])
+        if bool((partitions == first).all()):
+            return self._advance_one(first, times)
+        order = np.argsort(partitions, kind="stable")
+        ordered = times[order]
+        present, starts = np.unique(partitions[order], return_index=True)
+        before = np.empty_like(times)
+        for partition, piece, places in zip(
+            present.tolist(), np.split(ordered, starts[1:]), np.split(order, starts[1:]), strict=True
+        ):
+            before[places] = self._advance_one(partition, piece)
+        return before
+
+    def _advance_one(self, partition: int, times: Int64s) -> Int64s:
+        before = np.empty_like(times)
+        if not times.size:
+            return before
+        before[0] = self.maxima[partition]
+        np.maximum.accumulate(times[:-1], out=before[1:])
+        np.maximum(before, before[0], out=before)
+        self.maxima[partition] = max(int(before[-1]), int(times[-1]))
+        return before
+
+    def watermark(self, lateness: int, ended: Iterable[int] = ()) -> int:
+        """The smallest clock among the partitions that have not ended, minus `lateness`."""
+        waiting = np.ones(self.maxima.size, dtype=bool)
+        waiting[list(ended)] = False
+        if not waiting.any():
+            return END_OF_TIME
+        return minus(int(self.maxima[waiting].min()), lateness)
+
+    def slowest(self, ended: Iterable[int] = ()) -> int | None:
+        """The partition that holds the watermark back; None if all have ended."""
+        held = self.maxima.copy()
+        held[list(ended)] = END_OF_TIME
+        partition = int(held.argmin())
+        return None if held[partition] == END_OF_TIME else partition
+
+
+def minus(time: int, lateness: int) -> int:
+    """`time - lateness`, where minus and plus infinity stay what they are."""
+    if time in (NO_TIME, END_OF_TIME):
+        return time
+    return max(time - lateness, NO_TIME + 1)
+
+
+def is_finite(time: int) -> bool:
+    """Whether it is a time, and neither of the infinities."""
+    return NO_TIME < time < END_OF_TIME
+
+
+def unit_ns(dtype: pl.DataType) -> int | None:
+    """Nanoseconds of one physical unit of a temporal column; None for other types."""
+    if isinstance(dtype, pl.Datetime | pl.Duration):
+        return _UNITS_NS[dtype.time_unit]
+    return _DAY_NS if isinstance(dtype, pl.Date) else None
+
+
+def as_datetime(time: int, dtype: pl.DataType) -> datetime | None:
+    """A physical event time as Python shows it (cut to microseconds); None if it has no such value."""
+    if not is_finite(time) or unit_ns(dtype) is None:
+        return None
+    try:
+        value = pl.Series([time], dtype=pl.Int64).cast(dtype).item()
+    except (pl.exceptions.PolarsError, ValueError, OverflowError):
+        return None  # a year that Python's datetime does not have
+    if isinstance(value, datetime):
+        return value
+    return datetime(value.year, value.month, value.day) if isinstance(value, date) else None  # noqa: DTZ001
+
+
+def lateness_text(lateness: int, dtype: pl.DataType) -> str:
+    """A lateness in physical units as a duration that is at least as long and easy to read.
+
+    Examples
+    --------
+    >>> lateness_text(2_345_678, pl.Datetime("us"))
+    '3s'
+    >>> lateness_text(90_000, pl.Datetime("ms"))
+    '1m30s'
+    """
+    nanoseconds = lateness * (unit_ns(dtype) or 1)
+    for step in (10**9, 10**6, 10**3):
+        if nanoseconds >= step:
+            return duration_text(-(-nanoseconds // step) * step)
+    return duration_text(nanoseconds)
+
+
+def duration_text(nanoseconds: int) -> str:
+    """A Polars duration.
+
+    Examples
+    --------
+    >>> duration_text(5_400_000_000_000)
+    '1h30m'
+    """
+    parts = []
+    for unit, step in _STEPS:
+        count, nanoseconds = divmod(nanoseconds, step)
+        if count:
+            parts.append(f"{count}{unit}")
+    if nanoseconds or not parts:
+        parts.append(f"{nanoseconds}ns")
+    return "".join(parts)
