@@ -1,0 +1,1 @@
+"""Files: Parquet and Arrow IPC."""

@@ -1,0 +1,75 @@
+"""Errors of Polars, PyArrow and the operating system, told in terms of a file and what to do about it."""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from arrowstream.errors import ArrowStreamError, ConnectorError, DataError, PlanError
+
+LIBRARY_ERRORS = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
+"""What reading a file can raise. Polars' panics are a BaseException."""
+
+
+def translated(error: BaseException, path: str, format_name: str) -> ArrowStreamError:
+    """The error to raise `from error`, naming the file."""
+    if isinstance(error, ArrowStreamError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return ConnectorError(
+            f"{path} does not exist (any more)",
+            hint="restore the file, or build the query again so that it is left out",
+        )
+    if isinstance(error, PermissionError):
+        return ConnectorError(f"{path} cannot be opened: permission denied", hint="make the file readable")
+    if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+        return ConnectorError(f"{path} cannot be read: {error}", retryable=True)
+    return DataError(
+        f"{path} is not a readable {format_name} file: {_first_line(error)}",
+        hint="the file is damaged, cut short or of another format: write it again, or leave it out",
+    )
+
+
+def unattributed(error: BaseException, paths: list[str], format_name: str) -> ArrowStreamError:
+    """For an error that reading the files one by one does not show again."""
+    among = paths[0] if len(paths) == 1 else f"{paths[0]} or one of the {len(paths) - 1} files after it"
+    return ConnectorError(
+        f"reading {among} failed: {_first_line(error)}",
+        retryable=True,
+        hint=f"each {format_name} file can be read alone: run again, with less memory in use",
+    )
+
+
+def changed(path: str) -> ConnectorError:
+    """For a file whose size or modification time is not what it was when the query was built."""
+    return ConnectorError(
+        f"{path} has changed since the query was built",
+        hint="build the query again; files that are still written to cannot be replayed",
+    )
+
+
+def schema_differs(path: str, first: str, schema: pl.Schema, expected: pl.Schema) -> PlanError | None:
+    """What is wrong with `schema`, None if it has the expected columns and types (in any order)."""
+    rename = "one scan reads files of one schema: scan the others apart, or rewrite them"
+    for name, dtype in expected.items():
+        if name not in schema:
+            return PlanError(
+                f"{path} has no column '{name}', which {first} has", choices=schema.names(), hint=rename
+            )
+        if schema[name] != dtype:
+            return PlanError(
+                f"column '{name}' of {path} is {schema[name]}, but {dtype} in {first}", hint=rename
+            )
+    extra = [name for name in schema if name not in expected]
+    if extra:
+        return PlanError(
+            f"{path} has a column '{extra[0]}', which {first} does not have",
+            choices=expected.names(),
+            hint=rename,
+        )
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

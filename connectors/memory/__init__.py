@@ -1,0 +1,1 @@
+"""Data in memory: Arrow and Polars frames, lazy frames, batches from Python."""
