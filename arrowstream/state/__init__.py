@@ -1,0 +1,1 @@
+"""Durable state: the stores that hold runs and records of a checkpoint."""
