@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from arrowstream.errors import PlanError, nearest
+from arrowstream.plan import durations
 from arrowstream.runtime.metrics import ProgressListener
 from arrowstream.types import Mode
 
@@ -41,18 +42,6 @@ _BYTE_UNITS = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-    "d": 86400 * 10**9,
-    "w": 7 * 86400 * 10**9,
-}
-_DURATION_PART = re.compile(r"(\d+)(ns|us|ms|s|m|h|d|w)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
@@ -144,35 +133,27 @@ def run_options(
     )
 
 
-def duration_ns(value: str | timedelta) -> int | None:
-    """Nanoseconds of a Polars duration of fixed length; None if it is not one ("1mo", "tomorrow").
-
-    Examples
-    --------
-    >>> duration_ns("1m30s")
-    90000000000
-    """
-    if isinstance(value, timedelta):
-        return (value.days * 86400 + value.seconds) * 10**9 + value.microseconds * 1000
-    if _DURATION.fullmatch(value) is None:
-        return None
-    return sum(int(count) * _NANOSECONDS[unit] for count, unit in _DURATION_PART.findall(value))
-
-
 def seconds(name: str, value: Duration | float | None) -> float | None:
     """The seconds of a time-out given as a Polars duration, a timedelta or a number; None stays None."""
     if value is None:
         return None
     if isinstance(value, str | timedelta):
-        nanoseconds = duration_ns(value)
-        if nanoseconds is not None and nanoseconds >= 0:
-            return nanoseconds / 10**9
+        length_s = _fixed_seconds(value)
+        if length_s is not None and length_s >= 0:
+            return length_s
     elif not isinstance(value, bool) and value >= 0:
         return float(value)
     raise PlanError(
         f"{name}={value!r} is not a length of time",
         hint=f'give a duration such as {name}="30s", or a number of seconds',
     )
+
+
+def _fixed_seconds(value: str | timedelta) -> float | None:
+    try:
+        return durations.parse(value, unit="ns") / 10**9
+    except PlanError:  # the caller knows what else could have been given
+        return None
 
 
 def _whole_number(value: object) -> int | None:
@@ -294,9 +275,9 @@ def _epoch_length(value: object) -> tuple[int | None, float | None]:
     if rows is not None and rows > 0:
         return rows, None
     if isinstance(value, str | timedelta):
-        nanoseconds = duration_ns(value)
-        if nanoseconds is not None and nanoseconds > 0:
-            return None, nanoseconds / 10**9
+        length_s = _fixed_seconds(value)
+        if length_s is not None and length_s > 0:
+            return None, length_s
     raise PlanError(
         f"checkpoint_every={value!r} is neither a duration nor a number of rows",
         hint='give a duration such as "5s", or a number of input rows such as 1_000_000',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -99,14 +100,22 @@ def late_text(late_rows: int, missed_windows: int) -> str:
     return ", ".join(parts)
 
 
-def warn_of_late_rows(report: Report, *, stacklevel: int) -> None:
-    """Warn if a replay that has come to its end met late rows."""
+def warn_of_late_rows(report: Report) -> None:
+    """Warn, at the line of the user, if a replay that has come to its end met late rows."""
     if report.status != "finished" or not (report.late_rows or report.missed_windows):
         return
     warnings.warn(
         f"{late_text(report.late_rows, report.missed_windows)} came too late and changed no result\n"
-        f"  hint: lateness={report.lateness_needed!r} would have kept them all; "
+        f'  hint: lateness="{report.lateness_needed}" would have kept them all; '
         ".late() gives the late rows",
         LateRowsWarning,
-        stacklevel=stacklevel,
+        stacklevel=_stacklevel_of_user(),
     )
+
+
+def _stacklevel_of_user() -> int:
+    """How far up the first frame is that is not in this package, seen from the caller."""
+    frame, level = sys._getframe(1), 1  # noqa: SLF001 - warnings has skip_file_prefixes from 3.12 on
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("arrowstream."):
+        frame, level = frame.f_back, level + 1
+    return level

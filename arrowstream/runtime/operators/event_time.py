@@ -42,7 +42,7 @@ class EventTimeOperator:
         What to do with a row whose event time is null.
     partitions
         Names of the partitions of the input, one or more.
-    keep_clock
+    keeps_clock
         Whether an operator downstream wants CLOCK.
     """
 
@@ -50,12 +50,12 @@ class EventTimeOperator:
         "_clocks",
         "_ended",
         "_highest",
-        "_keep_clock",
         "_on_error",
         "_partitions",
         "_rows",
         "column",
         "dtype",
+        "keeps_clock",
         "lateness",
         "operator_id",
         "skipped_rows",
@@ -70,7 +70,7 @@ class EventTimeOperator:
         lateness: int | None,
         on_error: OnError,
         partitions: Sequence[str],
-        keep_clock: bool = True,
+        keeps_clock: bool = True,
     ) -> None:
         self.operator_id = operator_id
         self.column = column
@@ -79,7 +79,7 @@ class EventTimeOperator:
         self.skipped_rows = 0
         self._on_error = on_error
         self._partitions = tuple(partitions)
-        self._keep_clock = keep_clock
+        self.keeps_clock = keeps_clock
         self._clocks = PartitionClocks(len(self._partitions))
         self._rows = np.zeros(len(self._partitions), dtype=np.int64)
         self._highest = NO_TIME
@@ -101,7 +101,7 @@ class EventTimeOperator:
         times = self._times(frame)
         clock = self._clocks.advance(times, self._partition_of(frame))
         self._highest = int(self._clocks.maxima.max())
-        if not self._keep_clock:
+        if not self.keeps_clock:
             return [frame.drop(CLOCK, strict=False)]
         return [frame.with_columns(pl.Series(CLOCK, clock))]
 

@@ -1,0 +1,216 @@
+"""The loop of a job: reads, computes, hands rows to the sinks and closes epochs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+from arrowstream.errors import ArrowStreamError, StateError
+from arrowstream.plan import explain
+from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
+from arrowstream.runtime.handle import POLL_S
+from arrowstream.runtime.local_run import LocalRun
+from arrowstream.runtime.report import Report
+from arrowstream.runtime.silence import explain_silence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from arrowstream.plan.nodes import Sinked
+    from arrowstream.protocols import Source
+    from arrowstream.runtime.epochs import Recovered
+    from arrowstream.runtime.feed import Feed
+    from arrowstream.runtime.metrics import Metrics
+    from arrowstream.runtime.options import RunOptions
+    from arrowstream.runtime.pipeline import Output, Pipeline
+    from arrowstream.types import Json
+
+STOP_GRACE_S = 10.0
+"""How long `stop` goes on reading to fill an epoch that is counted in rows."""
+
+_Outcome: TypeAlias = Literal["finished", "stopped"]
+
+
+class JobRun:
+    """One run of a job, for a thread of its own.
+
+    Parameters
+    ----------
+    roots
+        The job's results and their sinks.
+    options
+        Settings.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, roots: Sequence[Sinked], options: RunOptions, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._run = LocalRun(roots, options, clock)
+        self._options = options
+        self._clock = clock
+        self._stop_s: float | None = None
+        self._drain = False
+        self._abort = threading.Event()
+        self._epoch_rows = 0
+        self._idle = False
+        self._driver = EpochDriver(
+            sinks=_sink_specs(roots),
+            job=JobSpec(
+                canonical=explain.canonical(roots),
+                fingerprint=explain.fingerprint(roots),
+                inputs={"scan": _identity(self._run.scan.source)},
+            ),
+            checkpoint=options.checkpoint,
+            every=EpochEvery(seconds=options.epoch_s, rows=options.epoch_rows),
+            mode=options.mode,
+            queue_bytes=max(options.queue_bytes // 2 // len(roots), 1),
+            clock=clock,
+        )
+
+    def run(self) -> Report:
+        """Run to the end of the input, or until stopped; returns when everything is published."""
+        try:
+            recovered = self._driver.recover()
+            if recovered.complete:
+                self._driver.finish()
+                return Report(status="already_complete", epochs=recovered.epoch)
+            outcome = self._read(recovered)
+            self._driver.finish()
+        except BaseException as error:
+            self._driver.abort(error)
+            raise
+        return self._run.report(outcome, epochs=self._driver.done_epoch())
+
+    def _read(self, recovered: Recovered) -> _Outcome:
+        pipeline = self._run.open_pipeline(checkpointing=self._options.checkpoint is not None)
+        pipeline.restore(recovered.snapshots)
+        if recovered.counters:
+            pipeline.rows_in = cast("int", recovered.counters["rows_in"])
+            pipeline.rows_out = list(cast("list[int]", recovered.counters["rows_out"]))
+        with closing(self._run.open_feed(recovered.cursors, self._options.queue_bytes // 2)) as feed:
+            outcome = self._rerun_planned(feed, pipeline, recovered)
+            return outcome or self._loop(feed, pipeline)
+
+    def _rerun_planned(self, feed: Feed, pipeline: Pipeline, recovered: Recovered) -> _Outcome | None:
+        """Compute an epoch again that was begun before a crash: exactly its rows, whatever is asked."""
+        if recovered.planned_rows is None:
+            return None
+        while self._epoch_rows < recovered.planned_rows:
+            if not self._take(feed, pipeline, recovered.planned_rows - self._epoch_rows):
+                raise StateError(
+                    f"the input ended {self._epoch_rows:,} rows after the last epoch, but an epoch of "
+                    f"{recovered.planned_rows:,} rows had been begun from it",
+                    hint="restore the input as it was, or begin anew with another checkpoint folder",
+                )
+        if recovered.planned_final:
+            self._emit(pipeline.finish())
+        self._close_epoch(feed, pipeline, final=recovered.planned_final)
+        return "finished" if recovered.planned_final else None
+
+    def _loop(self, feed: Feed, pipeline: Pipeline) -> _Outcome:
+        while True:
+            room = self._driver.rows_until_cut(self._epoch_rows)
+            if self._is_stop_due(room):
+                if self._drain:
+                    return self._end(feed, pipeline, "stopped")
+                if self._epoch_rows:
+                    self._close_epoch(feed, pipeline, final=False)
+                return "stopped"
+            if room == 0:
+                self._close_epoch(feed, pipeline, final=False)
+            elif not self._take(feed, pipeline, room) or pipeline.satisfied:
+                return self._end(feed, pipeline, "finished")
+
+    def _end(self, feed: Feed, pipeline: Pipeline, outcome: _Outcome) -> _Outcome:
+        self._emit(pipeline.finish())
+        self._close_epoch(feed, pipeline, final=True)
+        return outcome
+
+    def _is_stop_due(self, room: int | None) -> bool:
+        """Whether to stop here. An epoch counted in rows is filled first, if the rows come soon."""
+        if self._stop_s is None:
+            return False
+        if self._options.epoch_rows is None or not self._epoch_rows or room == 0:
+            return True
+        return self._idle or self._clock() - self._stop_s >= STOP_GRACE_S
+
+    def _take(self, feed: Feed, pipeline: Pipeline, room: int | None) -> bool:
+        """Read and compute the next rows, if there are any yet; False at the end of the input."""
+        self._check()
+        frame = feed.next(self._run.rows_max(room), POLL_S)
+        self._idle = frame is None
+        if isinstance(frame, str):
+            return False
+        if frame is not None:
+            self._epoch_rows += frame.height
+            self._emit(self._run.step(feed, pipeline, frame))
+        return True
+
+    def _emit(self, outputs: list[Output]) -> None:
+        for index, frame in outputs:
+            while not self._driver.emit(index, frame, timeout_s=POLL_S):
+                self._check()
+
+    def _check(self) -> None:
+        self._driver.check()
+        if self._abort.is_set():
+            raise ArrowStreamError("the run was broken off; the checkpoint is as the last epoch left it")
+
+    def _close_epoch(self, feed: Feed, pipeline: Pipeline, *, final: bool) -> None:
+        rows_in: Json = pipeline.rows_in
+        rows_out: list[Json] = [*pipeline.rows_out]
+        self._driver.close_epoch(
+            EpochEnd(
+                rows=self._epoch_rows,
+                cursors=feed.cursors(),
+                watermark=pipeline.watermark_value(),
+                snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
+                counters={"rows_in": rows_in, "rows_out": rows_out},
+                final=final,
+            )
+        )
+        self._epoch_rows = 0
+
+    def request_stop(self, *, drain: bool) -> None:
+        """Finish the epoch, then return from `run`; with `drain`, close all windows first."""
+        self._drain = self._drain or drain
+        if self._stop_s is None:
+            self._stop_s = self._clock()
+
+    def request_abort(self) -> None:
+        """Leave `run` with an exception as soon as possible."""
+        self._abort.set()
+
+    def metrics(self) -> Metrics:
+        """How far it is."""
+        return replace(self._run.metrics(), epochs=self._driver.done_epoch())
+
+    def explain_silence(self) -> str:
+        """Why nothing is coming out at the moment."""
+        pipeline = self._run.pipeline
+        return "the run is starting" if pipeline is None else explain_silence(pipeline)
+
+
+def _sink_specs(roots: Sequence[Sinked]) -> list[SinkSpec]:
+    names: set[str] = set()
+    specs = []
+    for root in roots:
+        name, number = root.name, 1
+        while name in names:
+            number += 1
+            name = f"{root.name}-{number}"
+        names.add(name)
+        specs.append(SinkSpec(name, root.sink, root.schema))
+    return specs
+
+
+def _identity(source: Source) -> Json:
+    """What the checkpoint pins of a source: all it says of itself, or what kind it is."""
+    if hasattr(source, "identity"):
+        return cast("Json", source.identity())
+    return {"source": type(source).__qualname__, "partitions": list(source.partitions())}

@@ -1,0 +1,129 @@
+"""What every run in this process has: a source, a feed, a pipeline, and numbers for who looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+from arrowstream.plan import rewrites
+from arrowstream.plan.nodes import Sinked
+from arrowstream.runtime.feed import Feed
+from arrowstream.runtime.lowering import scan_of
+from arrowstream.runtime.metrics import Metrics, RateMeter
+from arrowstream.runtime.pipeline import Pipeline
+from arrowstream.runtime.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import polars as pl
+
+    from arrowstream.plan.nodes import Node, Scan
+    from arrowstream.protocols import Source
+    from arrowstream.runtime.options import RunOptions
+    from arrowstream.runtime.pipeline import Output
+    from arrowstream.types import Json
+
+
+class LocalRun:
+    """One source, one feed, one pipeline, and numbers for who looks.
+
+    Parameters
+    ----------
+    roots
+        Results of the run.
+    options
+        Settings.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(self, roots: Sequence[Node], options: RunOptions, clock: Callable[[], float]) -> None:
+        self.roots = roots
+        self.options = options
+        self.clock = clock
+        self.started_s = clock()
+        self.scan = scan_of(roots)
+        self.source = _prepared(self.scan, roots)
+        self.pipeline: Pipeline | None = None
+        self._feed: Feed | None = None
+        self._rate = RateMeter(clock)
+
+    def open_pipeline(self, *, checkpointing: bool) -> Pipeline:
+        """Build the operators."""
+        self.pipeline = Pipeline(
+            self.roots,
+            partitions=self.source.partitions(),
+            checkpointing=checkpointing,
+            threads=self.options.threads,
+        )
+        return self.pipeline
+
+    def open_feed(self, cursors: dict[str, Json] | None, queue_bytes: int) -> Feed:
+        """Start to read."""
+        self._feed = Feed(
+            self.source,
+            event_time=self.scan.event_time,
+            cursors=cursors,
+            batch_rows=self.options.batch_rows or "auto",
+            queue_bytes=queue_bytes,
+        )
+        return self._feed
+
+    def step(self, feed: Feed, pipeline: Pipeline, frame: pl.DataFrame) -> list[Output]:
+        """Rows in, and time on: after every piece, so that what comes out depends on the rows alone."""
+        outputs = pipeline.push(frame)
+        return outputs + pipeline.advance(feed.horizon(), feed.ended())
+
+    def rows_max(self, room: int | None) -> int | None:
+        """The most rows to take at once, if `room` rows are left to take at all."""
+        bounds = [rows for rows in (self.options.batch_rows, room) if rows is not None]
+        return min(bounds) if bounds else None
+
+    def metrics(self) -> Metrics:
+        """How far it is; from any thread."""
+        pipeline = self.pipeline
+        if pipeline is None:
+            return Metrics(seconds=self.clock() - self.started_s)
+        return Metrics(
+            seconds=self.clock() - self.started_s,
+            rows_in=pipeline.rows_in,
+            rows_total=getattr(self.source, "row_count", None),
+            rows_per_s=self._rate.rate(pipeline.rows_in),
+            rows_out=sum(pipeline.rows_out),
+            late_rows=pipeline.late_rows,
+            missed_windows=pipeline.missed_windows,
+            skipped_rows=pipeline.skipped_rows,
+            watermark=pipeline.watermark(),
+            queue_bytes=getattr(self._feed, "queued_bytes", 0),
+            operators=pipeline.operator_metrics(),
+        )
+
+    def report(self, status: Literal["finished", "stopped"], *, epochs: int) -> Report:
+        """What it did, after the end."""
+        pipeline = self.pipeline
+        assert pipeline is not None
+        names = [root.name if isinstance(root, Sinked) else "" for root in self.roots]
+        return Report(
+            status=status,
+            rows_in=pipeline.rows_in,
+            rows_out=sum(pipeline.rows_out),
+            rows_out_by_sink=dict(zip(names, pipeline.rows_out, strict=True)),
+            late_rows=pipeline.late_rows,
+            missed_windows=pipeline.missed_windows,
+            lateness_needed=pipeline.lateness_needed(),
+            skipped_rows=pipeline.skipped_rows,
+            epochs=epochs,
+            watermark=pipeline.watermark(),
+            seconds=self.clock() - self.started_s,
+        )
+
+
+def _prepared(scan: Scan, roots: Sequence[Node]) -> Source:
+    """The source, told which columns are looked at and which of them is event time."""
+    source = scan.source
+    wanted = rewrites.required_columns(roots)[scan]
+    if scan.event_time is not None and hasattr(source, "with_event_time"):
+        source = cast("Source", source.with_event_time(scan.event_time))
+    if len(wanted) < len(scan.schema) and hasattr(source, "project"):
+        source = cast("Source", source.project([name for name in scan.schema if name in wanted]))
+    return source

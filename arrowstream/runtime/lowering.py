@@ -1,0 +1,241 @@
+"""From a plan to stages: which operator runs what, under which name, and where its rows go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from arrowstream.config import CLOCK, NO_TIME, PARTITION
+from arrowstream.errors import InternalError, PlanError
+from arrowstream.plan.nodes import EventTime, LateRows, Limit, MapBatches, RowStep, Scan, Sinked, Window
+from arrowstream.runtime.metrics import Meter
+from arrowstream.runtime.operators.event_time import EventTimeOperator
+from arrowstream.runtime.operators.limit import LimitOperator
+from arrowstream.runtime.operators.map_batches import MapBatchesOperator
+from arrowstream.runtime.operators.rows import RowsOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from arrowstream.plan.nodes import Node
+    from arrowstream.protocols import Operator
+
+MERGED = "all"
+"""Name of the one partition of a stream whose rows no longer belong to a partition of the source."""
+
+
+@dataclass(slots=True, eq=False)
+class Stage:
+    """An operator in the tree.
+
+    Attributes
+    ----------
+    operator
+        None only for a source without event time: rows go straight to the children.
+    node
+        The last of the plan's nodes that the operator stands for.
+    unwanted
+        Hidden columns of the input that neither the operator nor anything downstream looks at.
+    children
+        The operators that read this one's rows.
+    outputs
+        Indexes of the plan's roots that these rows are the result of.
+    same_event_time
+        Whether event time in the output is what it was in the input, so that horizons carry over.
+    meter
+        What it has done.
+    watermark_in, watermark
+        Of the input and of the output, as of the last `advance`.
+    """
+
+    operator: Operator | None
+    node: Node
+    unwanted: tuple[str, ...] = ()
+    children: list[Stage] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    same_event_time: bool = True
+    meter: Meter = field(default_factory=Meter)
+    watermark_in: int = NO_TIME
+    watermark: int = NO_TIME
+
+
+def scan_of(roots: Sequence[Node]) -> Scan:
+    """The one source that all of the roots read.
+
+    Raises
+    ------
+    PlanError
+        If there are several.
+    """
+    scans = {id(node): node for root in roots for node in _upstream(root) if isinstance(node, Scan)}
+    if len(scans) > 1:
+        raise PlanError(
+            f"these jobs read {len(scans)} sources, and a run reads one",
+            hint="build all of them from the same stream (one scan), or run them one after another",
+        )
+    if not scans:
+        raise InternalError("a plan without a source")
+    return next(iter(scans.values()))
+
+
+def lower(
+    roots: Sequence[Node], *, partitions: Sequence[str], checkpointing: bool, threads: int
+) -> tuple[Stage, list[Stage]]:
+    """The tree of operators, and all of its stages from the source down.
+
+    Parameters
+    ----------
+    roots
+        Results of the run; all read one source.
+    partitions
+        Names of the source's partitions.
+    checkpointing
+        Whether operators will be asked for snapshots.
+    threads
+        How many an operator may use.
+    """
+    lowering = _Lowering(roots, checkpointing=checkpointing, threads=threads)
+    top = lowering.stage([scan_of(roots)], tuple(partitions), _hidden_of_source(partitions))
+    return top, lowering.stages
+
+
+def _upstream(root: Node) -> list[Node]:
+    """The node and all that it reads, nearest first."""
+    found = [root]
+    for node in found:
+        found.extend(node.inputs)
+    return found
+
+
+def _hidden_of_source(partitions: Sequence[str]) -> tuple[str, ...]:
+    return (PARTITION,) if len(partitions) > 1 else ()
+
+
+class _Lowering:
+    def __init__(self, roots: Sequence[Node], *, checkpointing: bool, threads: int) -> None:
+        self.stages: list[Stage] = []
+        self._checkpointing = checkpointing
+        self._threads = threads
+        self._consumers: dict[int, list[Node]] = {}
+        self._outputs: dict[int, list[int]] = {}
+        self._count = 0
+        known: set[int] = set()
+        for index, root in enumerate(roots):
+            result = root.input if isinstance(root, Sinked) else root
+            self._outputs.setdefault(id(result), []).append(index)
+            for node in _upstream(result):
+                if id(node) not in known:
+                    known.add(id(node))
+                    for source in node.inputs:
+                        self._consumers.setdefault(id(source), []).append(node)
+
+    def stage(self, nodes: list[Node], partitions: tuple[str, ...], hidden: tuple[str, ...]) -> Stage:
+        """The stage of these nodes (several: row steps in a chain), with all below it."""
+        last = nodes[-1]
+        wanted = self._wanted(nodes)
+        kept = tuple(name for name in hidden if name in wanted)
+        stage = Stage(
+            self._operator(nodes, partitions, kept),
+            last,
+            unwanted=tuple(name for name in hidden if name not in wanted),
+            outputs=self._outputs.get(id(last), []),
+            same_event_time=not isinstance(last, EventTime) or last.input.event_time == last.column,
+        )
+        self.stages.append(stage)
+        hidden = kept
+        if isinstance(last, Window | MapBatches):
+            partitions, hidden = (MERGED,), ()
+        elif isinstance(stage.operator, EventTimeOperator):
+            hidden = tuple(name for name in hidden if name != CLOCK)
+            hidden += (CLOCK,) if stage.operator.keeps_clock else ()
+        for consumer in self._consumers.get(id(last), []):
+            stage.children.append(self.stage(self._chain(consumer), partitions, hidden))
+        return stage
+
+    def _chain(self, node: Node) -> list[Node]:
+        """The node, and the row steps that can run in one plan with it."""
+        chain = [node]
+        while isinstance(node, RowStep) and id(node) not in self._outputs:
+            consumers = self._consumers.get(id(node), [])
+            if len(consumers) != 1 or not isinstance(consumers[0], RowStep):
+                break
+            node = consumers[0]
+            chain.append(node)
+        return chain
+
+    def _wanted(self, nodes: list[Node]) -> set[str]:
+        """Hidden columns that these nodes, or any below them, look at."""
+        wanted: set[str] = set()
+        for consumer in self._consumers.get(id(nodes[-1]), []):
+            wanted |= self._wanted([consumer])
+        for node in reversed(nodes):
+            if isinstance(node, MapBatches):
+                wanted = set()
+            elif isinstance(node, Window):
+                wanted = {PARTITION, CLOCK}
+            elif isinstance(node, LateRows):
+                wanted |= {CLOCK}
+            elif _begins_event_time(node):
+                wanted = wanted - {CLOCK} | {PARTITION}
+        return wanted
+
+    def _operator(
+        self, nodes: list[Node], partitions: tuple[str, ...], hidden: tuple[str, ...]
+    ) -> Operator | None:
+        node = nodes[-1]
+        if isinstance(node, Scan) and node.event_time is None:
+            return None
+        self._count += 1
+        if isinstance(node, RowStep):
+            return self._rows(nodes, hidden)
+        if _begins_event_time(node):
+            return self._event_time(node, partitions)
+        if isinstance(node, MapBatches):
+            return MapBatchesOperator(self._name("map-batches"), node.function, node.schema)
+        if isinstance(node, Limit):
+            return LimitOperator(self._name("limit"), node.n)
+        # The rest is imported where it is needed, because it loads Numba, which costs half a second.
+        if isinstance(node, LateRows):
+            from arrowstream.runtime.operators.late_rows import LateRowsOperator
+
+            return LateRowsOperator(self._name("late-rows"), node)
+        if isinstance(node, Window):
+            from arrowstream.runtime.operators.window import window_operator
+
+            return window_operator(
+                node,
+                self._name("window"),
+                partitions=len(partitions),
+                checkpointing=self._checkpointing,
+                threads=self._threads,
+            )
+        raise InternalError(f"no operator for a {type(node).__name__} node")
+
+    def _name(self, kind: str) -> str:
+        return f"{kind}-{self._count}"
+
+    def _rows(self, nodes: list[Node], hidden: tuple[str, ...]) -> RowsOperator:
+        from arrowstream.plan.lower import compile_rows
+
+        steps = [node for node in nodes if isinstance(node, RowStep)]
+        return RowsOperator(self._name("rows"), compile_rows(steps, hidden))
+
+    def _event_time(self, node: Node, partitions: tuple[str, ...]) -> EventTimeOperator:
+        assert isinstance(node, Scan | EventTime)
+        assert node.event_time is not None
+        return EventTimeOperator(
+            self._name("event-time"),
+            column=node.event_time,
+            dtype=node.schema[node.event_time],
+            lateness=node.lateness,
+            on_error=node.on_error,
+            partitions=partitions,
+            keeps_clock=node.lateness is not None and CLOCK in self._wanted_below(node),
+        )
+
+    def _wanted_below(self, node: Node) -> set[str]:
+        return set().union(*(self._wanted([consumer]) for consumer in self._consumers.get(id(node), [])))
+
+
+def _begins_event_time(node: Node) -> bool:
+    return isinstance(node, EventTime) or (isinstance(node, Scan) and node.event_time is not None)

@@ -1,0 +1,276 @@
+"""Pushes frames and watermarks through the tree of operators."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from arrowstream.config import END_OF_TIME, HIDDEN, NO_TIME
+from arrowstream.errors import ArrowStreamError, DataError, InternalError
+from arrowstream.plan.nodes import MapBatches, RowStep, Window
+from arrowstream.runtime.lowering import lower
+from arrowstream.runtime.metrics import OperatorMetrics
+from arrowstream.runtime.operators.event_time import EventTimeOperator
+from arrowstream.runtime.operators.limit import LimitOperator
+from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text, minus, unit_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from arrowstream.plan.nodes import Node
+    from arrowstream.protocols import Operator, Snapshot
+    from arrowstream.runtime.epochs import OperatorState
+    from arrowstream.runtime.lowering import Stage
+
+Output: TypeAlias = "tuple[int, pl.DataFrame]"
+"""Index of a root, and rows of its result."""
+
+_NOT_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
+
+
+class Pipeline:
+    """All operators of a run.
+
+    Everything it does is a function of the frames pushed and of the horizons given to `advance`. Used by
+    one thread at a time; other threads may read its counters.
+
+    Parameters
+    ----------
+    roots
+        Results of the run, in the order of the indexes of `push`.
+    partitions
+        Names of the source's partitions.
+    checkpointing
+        Whether `snapshot` will be called.
+    threads
+        How many an operator may use.
+    """
+
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        *,
+        partitions: Sequence[str] = ("all",),
+        checkpointing: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self._schemas = [root.schema for root in roots]
+        self._top, self._stages = lower(
+            roots, partitions=partitions, checkpointing=checkpointing, threads=threads
+        )
+        self.rows_in = 0
+        self.rows_out = [0] * len(roots)
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether further input changes nothing: every result has all the rows its limit allows."""
+        return _is_satisfied(self._top)
+
+    def push(self, frame: pl.DataFrame) -> list[Output]:
+        """Take rows of the source in; what the results get from them comes out."""
+        outputs: list[Output] = []
+        self.rows_in += frame.height
+        if frame.height:
+            self._push(self._top, frame, outputs)
+        return outputs
+
+    def advance(self, horizon: int, ended: Iterable[int] = ()) -> list[Output]:
+        """Tell all operators how far time has come; windows that close come out.
+
+        Parameters
+        ----------
+        horizon
+            The smallest event time that the source can still deliver, NO_TIME if that is not known.
+        ended
+            Partitions of the source that have no further rows.
+        """
+        outputs: list[Output] = []
+        for stage in self._stages:
+            if isinstance(stage.operator, EventTimeOperator):
+                stage.operator.end_partitions(ended if horizon != END_OF_TIME else ())
+        self._advance(self._top, horizon, horizon, outputs)
+        return outputs
+
+    def finish(self) -> list[Output]:
+        """No rows follow: everything closes."""
+        return self.advance(END_OF_TIME)
+
+    def _push(self, stage: Stage, frame: pl.DataFrame, outputs: list[Output]) -> None:
+        if stage.unwanted:
+            frame = frame.drop(stage.unwanted, strict=False)
+        if stage.operator is None:
+            self._emit(stage, frame, outputs)
+            return
+        operator = stage.operator
+        frames = self._call(stage, frame.height, lambda: operator.process(frame))
+        for result in frames:
+            self._emit(stage, result, outputs)
+
+    def _emit(self, stage: Stage, frame: pl.DataFrame, outputs: list[Output]) -> None:
+        if not frame.height:
+            return
+        for index in stage.outputs:
+            visible = frame.drop(HIDDEN, strict=False)
+            if visible.schema != self._schemas[index]:
+                raise InternalError(
+                    f"a result has columns {dict(visible.schema)}, planned were {dict(self._schemas[index])}",
+                    operator_id=stage.operator.operator_id if stage.operator else None,
+                )
+            self.rows_out[index] += frame.height
+            outputs.append((index, visible))
+        for child in stage.children:
+            if not _is_satisfied(child):
+                self._push(child, frame, outputs)
+
+    def _advance(self, stage: Stage, horizon: int, watermark: int, outputs: list[Output]) -> None:
+        operator = stage.operator
+        stage.watermark_in = watermark
+        if not stage.same_event_time and horizon != END_OF_TIME:
+            horizon = NO_TIME
+        if operator is not None:
+            given = horizon if isinstance(operator, EventTimeOperator) else watermark
+            frames, watermark = self._call_on_watermark(stage, operator, given)
+            for frame in frames:
+                self._emit(stage, frame, outputs)
+            if isinstance(stage.node, Window):
+                horizon = watermark
+            elif isinstance(operator, LimitOperator) and operator.satisfied:
+                horizon = watermark = END_OF_TIME
+        stage.watermark = watermark
+        for child in stage.children:
+            self._advance(child, horizon, watermark, outputs)
+
+    def _call_on_watermark(
+        self, stage: Stage, operator: Operator, watermark: int
+    ) -> tuple[list[pl.DataFrame], int]:
+        reached = watermark
+
+        def call() -> list[pl.DataFrame]:
+            nonlocal reached
+            frames, reached = operator.on_watermark(watermark)
+            return frames
+
+        return self._call(stage, 0, call), reached
+
+    def _call(self, stage: Stage, rows_in: int, call: Callable[[], list[pl.DataFrame]]) -> list[pl.DataFrame]:
+        started = perf_counter()
+        try:
+            frames = call()
+        except _NOT_OURS:
+            raise
+        except ArrowStreamError as error:
+            if error.operator_id is None:
+                error.operator_id = stage.operator.operator_id if stage.operator else None
+            raise
+        except BaseException as error:  # Polars' panics are no Exceptions
+            raise _translated(error, stage) from error
+        stage.meter.add(rows_in, sum(frame.height for frame in frames), perf_counter() - started)
+        return frames
+
+    def snapshot(self) -> dict[str, Snapshot]:
+        """State of every operator by its id, after the rows pushed so far."""
+        return {
+            operator.operator_id: operator.snapshot()
+            for stage in self._stages
+            if (operator := stage.operator) is not None
+        }
+
+    def restore(self, states: Mapping[str, OperatorState]) -> None:
+        """Go on from a snapshot; called once, before any `push`."""
+        for stage in self._stages:
+            if stage.operator is not None and stage.operator.operator_id in states:
+                state = states[stage.operator.operator_id]
+                stage.operator.restore(state.values, state.runs)
+
+    # What the run can be asked, from any thread.
+
+    @property
+    def operator_ids(self) -> list[str]:
+        """Names of the operators, from the source down."""
+        return [stage.operator.operator_id for stage in self._stages if stage.operator is not None]
+
+    def operator_metrics(self) -> tuple[OperatorMetrics, ...]:
+        """Counters of each operator."""
+        return tuple(
+            OperatorMetrics(
+                stage.operator.operator_id, stage.meter.rows_in, stage.meter.rows_out, stage.meter.busy_s
+            )
+            for stage in self._stages
+            if stage.operator is not None
+        )
+
+    @property
+    def late_rows(self) -> int:
+        """Rows that came too late for all of their windows."""
+        return sum(getattr(operator, "late_rows", 0) for operator in self._windows())
+
+    @property
+    def missed_windows(self) -> int:
+        """Windows missed by rows that entered others."""
+        return sum(getattr(operator, "missed_windows", 0) for operator in self._windows())
+
+    @property
+    def skipped_rows(self) -> int:
+        """Rows without event time that were dropped."""
+        return sum(operator.skipped_rows for operator in self._clocks())
+
+    def lateness_needed(self) -> str | None:
+        """A lateness that would have kept all late rows."""
+        needed: tuple[int, str] | None = None
+        for stage in self._stages:
+            units: int | None = getattr(stage.operator, "lateness_needed", None)
+            if isinstance(stage.node, Window) and units is not None:
+                dtype = stage.node.input.schema[stage.node.index_column]
+                found = (units * (unit_ns(dtype) or 1), lateness_text(units, dtype))
+                needed = max(needed or found, found)
+        return needed[1] if needed else None
+
+    def watermark_value(self) -> int:
+        """The watermark at the first event-time node; NO_TIME without one."""
+        for stage in self._stages:
+            if isinstance(stage.operator, EventTimeOperator):
+                return stage.watermark
+        return NO_TIME
+
+    def watermark(self) -> datetime | None:
+        """The same for people: after the end, the largest event time, minus the lateness."""
+        for stage in self._stages:
+            operator = stage.operator
+            if isinstance(operator, EventTimeOperator):
+                value = stage.watermark
+                if not is_finite(value):
+                    value = NO_TIME if value == NO_TIME else minus(operator.highest, operator.lateness or 0)
+                return as_datetime(value, operator.dtype)
+        return None
+
+    def _windows(self) -> list[Operator]:
+        return [s.operator for s in self._stages if isinstance(s.node, Window) and s.operator is not None]
+
+    def _clocks(self) -> list[EventTimeOperator]:
+        return [s.operator for s in self._stages if isinstance(s.operator, EventTimeOperator)]
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """All stages from the source down."""
+        return self._stages
+
+
+def _is_satisfied(stage: Stage) -> bool:
+    if isinstance(stage.operator, LimitOperator) and stage.operator.satisfied:
+        return True
+    return not stage.outputs and all(_is_satisfied(child) for child in stage.children)
+
+
+def _translated(error: BaseException, stage: Stage) -> ArrowStreamError:
+    operator_id = stage.operator.operator_id if stage.operator else None
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(stage.node, MapBatches):
+        return DataError(f"the function given to map_batches failed: {told}", operator_id=operator_id)
+    if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException):
+        return DataError(f"Polars could not evaluate the expressions: {told}", operator_id=operator_id)
+    if isinstance(stage.node, RowStep):
+        return DataError(f"a function in an expression failed: {told}", operator_id=operator_id)
+    return InternalError(told, operator_id=operator_id)

@@ -1,0 +1,66 @@
+"""Why nothing is coming out: what each operator has let through, and what windows wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arrowstream.config import NO_TIME
+from arrowstream.plan.nodes import Window
+from arrowstream.runtime.operators.event_time import EventTimeOperator
+from arrowstream.runtime.report import count
+from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text
+
+if TYPE_CHECKING:
+    from arrowstream.runtime.lowering import Stage
+    from arrowstream.runtime.pipeline import Pipeline
+
+
+def explain_silence(pipeline: Pipeline) -> str:
+    """A line for each reason, the nearest to the source first."""
+    if not pipeline.rows_in:
+        return "no row has come from the source yet"
+    reasons = [reason for stage in pipeline.stages for reason in _reasons(stage)]
+    if reasons:
+        return "\n".join(reasons)
+    return f"rows are coming out: {count(sum(pipeline.rows_out), 'row')} so far"
+
+
+def _reasons(stage: Stage) -> list[str]:
+    operator = stage.operator
+    if operator is None:
+        return []
+    if isinstance(operator, EventTimeOperator):
+        return _no_watermark(stage, operator)
+    if not stage.meter.rows_in or stage.meter.rows_out:
+        return []
+    if isinstance(stage.node, Window):
+        return [_waiting(stage, stage.node)]
+    return [f"{operator.operator_id}: none of {count(stage.meter.rows_in, 'row')} has passed it"]
+
+
+def _no_watermark(stage: Stage, operator: EventTimeOperator) -> list[str]:
+    if stage.watermark != NO_TIME:
+        return []
+    reason = (
+        f"as long as partition {operator.slowest()!r} has delivered no row"
+        if operator.lateness is not None
+        else f"until the input ends: without lateness it is the earliest {operator.column!r} that is still "
+        "to be read, which this source cannot tell"
+    )
+    return [f"{operator.operator_id}: the watermark is minus infinity {reason}"]
+
+
+def _waiting(stage: Stage, node: Window) -> str:
+    dtype = node.input.schema[node.index_column]
+    told = f"{_name(stage)}: {count(stage.meter.rows_in, 'row')} wait in open windows"
+    if is_finite(stage.watermark_in):
+        told += f"; the watermark is at {as_datetime(stage.watermark_in, dtype)}"
+    if node.lateness:
+        told += (
+            f", which is {lateness_text(node.lateness, dtype)} behind the latest row of the slowest partition"
+        )
+    return told
+
+
+def _name(stage: Stage) -> str:
+    return stage.operator.operator_id if stage.operator is not None else "scan"
