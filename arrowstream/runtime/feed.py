@@ -241,6 +241,8 @@ class Feed:
                     lane.held_bytes += held.size_bytes
                     lane.rows_read += piece.frame.height
                     lane.waiting.append(piece)
+                    if piece.maxima is not None and piece.maxima.size:
+                        lane.maximum_read = int(piece.maxima[-1])  # not before the merge sees the rows
                 self._changed.notify_all()
         if self._is_closed:
             self._close_readers()
@@ -278,8 +280,6 @@ class Feed:
         if len(self._lanes) == 1:
             return _Piece(frame, None, None), held
         maxima = _running_maxima(frame, self._event_time, lane.maximum_read)
-        if maxima.size:
-            lane.maximum_read = int(maxima[-1])
         return _Piece(frame, maxima, np.full(frame.height, lane.index, np.uint32)), held
 
     # merging and handing out, on the consumer's thread
