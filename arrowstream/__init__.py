@@ -1,0 +1,56 @@
+"""Write a Polars query once; replay it over files or run it live, and get the same rows, exactly once."""
+
+from __future__ import annotations
+
+from arrowstream.api.io import from_arrow, from_batches, from_polars, scan, scan_ipc, scan_parquet
+from arrowstream.api.job import Job, RunningJob, run, start
+from arrowstream.api.stream import Stream
+from arrowstream.api.windows import DynamicGroupBy
+from arrowstream.errors import (
+    ArrowStreamError,
+    ArrowStreamWarning,
+    ConnectorError,
+    DataError,
+    FencedError,
+    InternalError,
+    JobNeverRunWarning,
+    LateRowsWarning,
+    PlanError,
+    StateError,
+)
+from arrowstream.protocols import Reader, Sink, Source
+from arrowstream.runtime.metrics import Metrics
+from arrowstream.runtime.report import Report
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArrowStreamError",
+    "ArrowStreamWarning",
+    "ConnectorError",
+    "DataError",
+    "DynamicGroupBy",
+    "FencedError",
+    "InternalError",
+    "Job",
+    "JobNeverRunWarning",
+    "LateRowsWarning",
+    "Metrics",
+    "PlanError",
+    "Reader",
+    "Report",
+    "RunningJob",
+    "Sink",
+    "Source",
+    "StateError",
+    "Stream",
+    "__version__",
+    "from_arrow",
+    "from_batches",
+    "from_polars",
+    "run",
+    "scan",
+    "scan_ipc",
+    "scan_parquet",
+    "start",
+]

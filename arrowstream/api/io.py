@@ -1,0 +1,249 @@
+"""Where streams begin: files, frames, batches, and sources of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from arrowstream.api.stream import Stream
+from arrowstream.errors import PlanError
+from arrowstream.plan import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import pyarrow as pa
+
+    from arrowstream.protocols import Source
+    from arrowstream.types import ClockBy, Duration, OnError, PathLike
+
+_SOURCE_MEMBERS = ("schema", "bounded", "replayable", "partitions", "open")
+
+
+def scan_parquet(
+    source: PathLike | Iterable[PathLike],
+    *,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    clock_by: ClockBy = "scan",
+    on_error: OnError = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Stream:
+    """Read Parquet files. Only footers are read now.
+
+    Parameters
+    ----------
+    source
+        A file, a glob, a folder, or several of them; files in natural order (2 before 10).
+    event_time
+        The Date or Datetime column that says when things happened.
+    lateness
+        How far behind the largest time so far a row may come, such as "5s": replays what a live run would
+        have done. None: no row is late; windows close as soon as row-group statistics say that no earlier
+        time is to come.
+    clock_by
+        What has a clock of its own: the whole "scan", each "file" or each "directory".
+    on_error
+        What to do with a row whose event time is null: "raise", or "skip" (counted).
+    storage_options
+        For URLs.
+
+    Raises
+    ------
+    PlanError
+        No such file or column, not a time, or files whose schemas differ.
+    DataError, ConnectorError
+        A file is damaged, or cannot be read.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> pl.DataFrame({"a": [1, 2]}).write_parquet(folder / "1.parquet")
+    >>> ars.scan_parquet(folder).collect()["a"].to_list()
+    [1, 2]
+    """
+    from arrowstream.connectors.files.source import ParquetSource
+
+    files = ParquetSource(source, clock_by=clock_by, storage_options=storage_options)
+    return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
+
+
+def scan_ipc(
+    source: PathLike | Iterable[PathLike],
+    *,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    clock_by: ClockBy = "scan",
+    on_error: OnError = "raise",
+    storage_options: Mapping[str, Any] | None = None,
+) -> Stream:
+    """Read Arrow IPC files (Feather V2).
+
+    Parameters and errors are those of `scan_parquet`. IPC files have no statistics: without `lateness`,
+    windows close at the end of the input.
+    """
+    from arrowstream.connectors.files.source import IpcSource
+
+    files = IpcSource(source, clock_by=clock_by, storage_options=storage_options)
+    return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
+
+
+def from_polars(
+    frame: pl.DataFrame | pl.LazyFrame,
+    *,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    on_error: OnError = "raise",
+) -> Stream:
+    """A stream of the rows of a frame, in their order.
+
+    Parameters
+    ----------
+    frame
+        A DataFrame, or a LazyFrame: it is run, by Polars' streaming engine, each time the stream is.
+    event_time, lateness, on_error
+        As in `scan_parquet`.
+
+    Raises
+    ------
+    PlanError
+        Not a frame, no such column, or not a time.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).schema
+    Schema({'a': Int64})
+    """
+    from arrowstream.connectors.memory.source import FrameSource, LazySource
+
+    rows: Source
+    if isinstance(frame, pl.LazyFrame):
+        rows = LazySource(frame)
+    elif isinstance(frame, pl.DataFrame):
+        rows = FrameSource(frame)
+    else:
+        hint = "use from_arrow for Arrow data, from_batches for batches"
+        raise PlanError(f"from_polars takes a pl.DataFrame or pl.LazyFrame, not {_a(frame)}", hint=hint)
+    return scan(rows, event_time=event_time, lateness=lateness, on_error=on_error)
+
+
+def from_arrow(
+    data: object,
+    *,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    on_error: OnError = "raise",
+) -> Stream:
+    """A stream of the rows of Arrow data.
+
+    Parameters
+    ----------
+    data
+        A `pa.Table` or `pa.RecordBatch`; a `pa.RecordBatchReader`, which can be read once; or any object
+        with `__arrow_c_stream__`, which is asked for a new stream whenever the rows are read.
+    event_time, lateness, on_error
+        As in `scan_parquet`.
+
+    Raises
+    ------
+    PlanError
+        Not Arrow data, no such column, or not a time.
+
+    Examples
+    --------
+    >>> import pyarrow as pa, arrowstream as ars
+    >>> ars.from_arrow(pa.table({"a": [1, 2]})).filter(a=2).collect().rows()
+    [(2,)]
+    """
+    import pyarrow as pa
+
+    from arrowstream.connectors.memory.source import BatchesSource, FrameSource, frame_from_arrow
+
+    rows: Source
+    if isinstance(data, pa.RecordBatchReader):
+        rows = BatchesSource(data, data.schema)
+    elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pa.Table | pl.DataFrame):
+        rows = BatchesSource(
+            lambda: pa.RecordBatchReader.from_stream(data), pa.RecordBatchReader.from_stream(data).schema
+        )
+    else:
+        rows = FrameSource(frame_from_arrow(data))
+    return scan(rows, event_time=event_time, lateness=lateness, on_error=on_error)
+
+
+def from_batches(
+    batches: Iterable[object] | Callable[[], Iterable[object]],
+    *,
+    schema: pl.Schema | pa.Schema | Mapping[str, Any],
+    bounded: bool = True,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    on_error: OnError = "raise",
+) -> Stream:
+    """A stream of batches that Python makes.
+
+    Parameters
+    ----------
+    batches
+        `pa.RecordBatch`, `pa.Table` or `pl.DataFrame` each. A list, or a function that gives an iterable:
+        can be read again, and so goes on after a crash. Any other iterable can be read once.
+    schema
+        Columns and types of every batch.
+    bounded
+        False if the batches may never end.
+    event_time, lateness, on_error
+        As in `scan_parquet`; unbounded batches with an event time need `lateness`.
+
+    Raises
+    ------
+    PlanError
+        Not iterable, no such column, or not a time.
+    DataError
+        While running: a batch does not have the schema.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> def counting(): yield from (pl.DataFrame({"n": [number]}) for number in range(3))
+    >>> ars.from_batches(counting, schema={"n": pl.Int64}).collect()["n"].to_list()
+    [0, 1, 2]
+    """
+    from arrowstream.connectors.memory.source import BatchesSource
+
+    rows = BatchesSource(batches, schema, bounded=bounded)
+    return scan(rows, event_time=event_time, lateness=lateness, on_error=on_error)
+
+
+def scan(
+    source: Source,
+    *,
+    event_time: str | None = None,
+    lateness: Duration | None = None,
+    on_error: OnError = "raise",
+) -> Stream:
+    """Read a source of one's own.
+
+    Parameters
+    ----------
+    source
+        An object with the methods of `arrowstream.Source`.
+    event_time, lateness, on_error
+        As in `scan_parquet`; an unbounded source with an event time needs `lateness`.
+
+    Raises
+    ------
+    PlanError
+        It lacks a method, has no such column, or that is not a time.
+    """
+    lacking = [name for name in _SOURCE_MEMBERS if not hasattr(source, name)]
+    if lacking:
+        hint = "arrowstream.Source says what a source has to have; for files and frames use scan_* and from_*"
+        raise PlanError(f"{_a(source)} is not a source: it has no {', '.join(lacking)}", hint=hint)
+    return Stream(build.scan(source, event_time=event_time, lateness=lateness, on_error=on_error))
+
+
+def _a(value: object) -> str:
+    return type(value).__name__

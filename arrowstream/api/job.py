@@ -1,0 +1,339 @@
+"""Jobs: queries with an output. They run when told to, in the foreground or beside the program."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Self
+
+from arrowstream.api import display
+from arrowstream.errors import JobNeverRunWarning, PlanError
+from arrowstream.runtime.options import run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from types import TracebackType
+
+    from arrowstream.plan.nodes import Sinked
+    from arrowstream.runtime.handle import RunningHandle
+    from arrowstream.runtime.metrics import Metrics
+    from arrowstream.runtime.options import RunOptions
+    from arrowstream.runtime.report import Report
+    from arrowstream.types import Duration, JobState, Mode, PathLike, Progress
+
+_PACKAGE = "arrowstream"
+
+
+class Job:
+    """A query and its output, which has not run yet: made by the `sink_*` verbs of a Stream.
+
+    It can be run again, after a crash for instance: with a checkpoint it goes on where it was. A job that
+    is dropped without having been run warns (`JobNeverRunWarning`), for that is hardly ever meant.
+    """
+
+    __slots__ = ("__weakref__", "_forgotten", "_node")
+
+    def __init__(self, node: Sinked) -> None:
+        self._node = node
+        self._forgotten = weakref.finalize(self, _warn_never_run, node.name, *_line_of_caller())
+        self._forgotten.atexit = False  # a program that ends early has said why
+
+    def run(
+        self,
+        *,
+        checkpoint: PathLike | None = None,
+        checkpoint_every: Duration | int = "5s",
+        mode: Mode = "error",
+        batch_rows: int | Literal["auto"] = "auto",
+        threads: int | None = None,
+        memory_limit: int | str | None = None,
+        progress: Progress = "auto",
+        runner: Literal["local", "ray"] = "local",
+    ) -> Report:
+        """Run the job to the end of its input.
+
+        Parameters
+        ----------
+        checkpoint
+            Folder that remembers how far the job is: run again after a crash, it goes on from there, and
+            each row is published exactly once. None: it starts from the beginning each time.
+        checkpoint_every
+            How often the output is published: a duration such as "5s", or a number of input rows (then the
+            files published are the same, byte for byte, however often the job was killed).
+        mode
+            "error": an output that holds something else is refused. "overwrite": it is emptied first.
+        batch_rows, threads, memory_limit, progress, runner
+            As in `Stream.collect`.
+
+        Returns
+        -------
+        Report
+            What it did. `status` is "already_complete" if an earlier run had reached the end.
+
+        Raises
+        ------
+        PlanError
+            An option is not one of its choices.
+        StateError
+            The checkpoint or the output belongs to another job, or is damaged.
+        DataError, ConnectorError
+            A record, a file or the output failed.
+        KeyboardInterrupt
+            After the epoch has been finished.
+        """
+        return run(
+            [self],
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            mode=mode,
+            batch_rows=batch_rows,
+            threads=threads,
+            memory_limit=memory_limit,
+            progress=progress,
+            runner=runner,
+        )
+
+    def start(
+        self,
+        *,
+        checkpoint: PathLike | None = None,
+        checkpoint_every: Duration | int = "5s",
+        mode: Mode = "error",
+        batch_rows: int | Literal["auto"] = "auto",
+        threads: int | None = None,
+        memory_limit: int | str | None = None,
+        progress: Progress = "auto",
+        runner: Literal["local", "ray"] = "local",
+    ) -> RunningJob:
+        """Run the job in the background; use it as `with job.start() as live:`.
+
+        Options are those of `run`; the progress is shown while `RunningJob.wait` waits, and "auto" is off.
+        """
+        return start(
+            [self],
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            mode=mode,
+            batch_rows=batch_rows,
+            threads=threads,
+            memory_limit=memory_limit,
+            progress=progress,
+            runner=runner,
+        )
+
+    def explain(self) -> str:
+        """What it will do: the query as written, and how it runs."""
+        from arrowstream.plan import explain as plan_text
+
+        return f"{plan_text.logical([self._node])}\n\n{plan_text.physical([self._node])}"
+
+    def __repr__(self) -> str:
+        """Its output, and whether it has been run."""
+        if self._forgotten.alive:
+            return f"<Job to {self._node.name}: has not run yet, call .run() or .start()>"
+        return f"<Job to {self._node.name}>"
+
+
+class RunningJob:
+    """A job in the background. As a context manager it stops the job at the end of the block.
+
+    All of it can be used from any thread.
+    """
+
+    __slots__ = ("_handle", "_name", "_options")
+
+    def __init__(self, handle: RunningHandle, name: str, options: RunOptions) -> None:
+        self._handle = handle
+        self._name = name
+        self._options = options
+
+    @property
+    def state(self) -> JobState:
+        """One of "running", "stopping", "stopped", "finished" and "failed"."""
+        return self._handle.state
+
+    @property
+    def watermark(self) -> datetime | None:
+        """No earlier event time is expected; None as long as nothing is known."""
+        return self._handle.watermark
+
+    @property
+    def metrics(self) -> Metrics:
+        """How far it is, as of now."""
+        return self._handle.metrics
+
+    def explain_silence(self) -> str:
+        """Why nothing is coming out at the moment: no input, a window that is still open, a slow sink."""
+        return self._handle.explain_silence()
+
+    def wait(self, timeout: Duration | float | None = None) -> Report:
+        """Wait for the end.
+
+        Parameters
+        ----------
+        timeout
+            How long at most: a duration such as "1m", or seconds. None: as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            It has not ended by then; it goes on.
+        ArrowStreamError
+            What the job failed with.
+        """
+        with display.shown(self._options, auto=False) as options:
+            return self._handle.wait(timeout, progress=options.listener)
+
+    def stop(self, *, drain: bool = False, timeout: Duration | float | None = "30s") -> Report:
+        """Finish the epoch, publish it, and end. A job that has ended already only gives its report.
+
+        Parameters
+        ----------
+        drain
+            Also close the windows that are open, and publish what they have. Their rows are then final:
+            run again, the job cannot add to them.
+        timeout
+            How long to wait for it at most: a duration such as "30s", or seconds. None: no bound.
+
+        Raises
+        ------
+        TimeoutError
+            It has not ended by then; it goes on stopping.
+        ArrowStreamError
+            What the job failed with.
+        """
+        return self._handle.stop(drain=drain, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the job; raises what it failed with."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Its output and its state."""
+        return f"<RunningJob to {self._name}: {self.state}>"
+
+
+def run(
+    jobs: Iterable[Job],
+    *,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: Duration | int = "5s",
+    mode: Mode = "error",
+    batch_rows: int | Literal["auto"] = "auto",
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    progress: Progress = "auto",
+    runner: Literal["local", "ray"] = "local",
+) -> Report:
+    """Run several jobs over one read of their common input, with one checkpoint for all.
+
+    Parameters
+    ----------
+    jobs
+        Jobs built from the same `scan_*` call.
+
+    Raises
+    ------
+    PlanError
+        No jobs, or jobs that read different sources. Otherwise options and errors are those of `Job.run`.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+    >>> cheap, dear = bids.filter(pl.col("price") < 100), bids.filter(pl.col("price") >= 100)
+    >>> ars.run([cheap.sink_batches(print), dear.sink_batches(lambda frame: None)]).rows_in # doctest: +SKIP
+    2
+    """
+    options = run_options(
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        mode=mode,
+        batch_rows=batch_rows,
+        threads=threads,
+        memory_limit=memory_limit,
+        progress=progress,
+        runner=runner,
+    )
+    from arrowstream.runtime.local import run_job  # loads the operators, which are not light
+
+    roots = _begin(jobs)
+    with display.shown(options) as told:
+        return run_job(roots, told)
+
+
+def start(
+    jobs: Iterable[Job],
+    *,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: Duration | int = "5s",
+    mode: Mode = "error",
+    batch_rows: int | Literal["auto"] = "auto",
+    threads: int | None = None,
+    memory_limit: int | str | None = None,
+    progress: Progress = "auto",
+    runner: Literal["local", "ray"] = "local",
+) -> RunningJob:
+    """Run several jobs in the background over one read of their common input.
+
+    Options and errors are those of `run`; an error of the run itself is raised by `RunningJob.wait`.
+    """
+    options = run_options(
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        mode=mode,
+        batch_rows=batch_rows,
+        threads=threads,
+        memory_limit=memory_limit,
+        progress=progress,
+        runner=runner,
+    )
+    from arrowstream.runtime.local import start_job
+
+    roots = _begin(jobs)
+    return RunningJob(start_job(roots, options), ", ".join(root.name for root in roots), options)
+
+
+def _begin(jobs: Iterable[Job]) -> list[Sinked]:
+    """The plans of the jobs, which count as run from now on; names that occur twice get a number."""
+    if isinstance(jobs, Job):
+        raise PlanError(
+            "run and start take a list of jobs, not one", hint="call .run() or .start() of the job"
+        )
+    listed = list(jobs)
+    for job in listed:
+        if not isinstance(job, Job):
+            hint = "give its rows an output first, such as .sink_parquet(path)"
+            raise PlanError(f"a {type(job).__name__} is not a Job", hint=hint)
+    if not listed:
+        raise PlanError(
+            "there is no job to run", hint='give at least one, such as stream.sink_parquet("out/")'
+        )
+    roots: list[Sinked] = []
+    for job in listed:
+        job._forgotten.detach()  # noqa: SLF001 - our own class
+        taken = sum(root.name.split(" #")[0] == job._node.name for root in roots)  # noqa: SLF001
+        roots.append(replace(job._node, name=f"{job._node.name} #{taken + 1}") if taken else job._node)  # noqa: SLF001
+    return roots
+
+
+def _line_of_caller() -> tuple[str, int]:
+    """File and line of the code outside of this package that made the job."""
+    frame = sys._getframe(1)  # noqa: SLF001 - what `warnings` and `logging` use too
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == _PACKAGE:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _warn_never_run(name: str, filename: str, line: int) -> None:
+    text = f"the job to {name} was never run\n  hint: call .run() or .start() on what sink_* returns"
+    warnings.warn_explicit(text, JobNeverRunWarning, filename, line)

@@ -1,0 +1,329 @@
+"""The verbs that work on each row alone, with the names and arguments of `pl.LazyFrame`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arrowstream.api.query import Query
+from arrowstream.plan import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Literal, Self
+
+    from arrowstream.plan.nodes import Node
+    from arrowstream.types import ColumnNames, IntoExpr, IntoExprs
+
+
+class RowVerbs(Query):
+    """Stateless verbs: each gives a new stream; what is written is checked at once, and nothing runs.
+
+    An expression sees one row: those that look at other rows (`shift`, `cum_sum`, `over`, `len()`,
+    `mean()` …) are a PlanError, for they would be computed per micro-batch.
+    """
+
+    __slots__ = ()
+
+    def _step(self, node: Node) -> Self:
+        return type(self)(node)
+
+    def filter(self, *predicates: IntoExprs, **constraints: Any) -> Self:
+        """Keep the rows for which every predicate is true; those with a null result go.
+
+        Parameters
+        ----------
+        *predicates
+            Boolean expressions, joined by `&`.
+        **constraints
+            `name=value` is `pl.col("name") == value`.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, not boolean, or an expression that looks at other rows.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+        >>> bids.filter(pl.col("price") > 100).collect().rows()
+        [(120,)]
+        """
+        return self._step(build.row_step(self._node, "filter", *predicates, **constraints))
+
+    def remove(self, *predicates: IntoExprs, **constraints: Any) -> Self:
+        """Drop the rows for which every predicate is true; those with a null result stay.
+
+        Parameters and errors are those of `filter`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+        >>> bids.remove(price=90).collect().rows()
+        [(120,)]
+        """
+        return self._step(build.row_step(self._node, "remove", *predicates, **constraints))
+
+    def select(self, *exprs: IntoExprs, **named_exprs: IntoExpr) -> Self:
+        """Keep or compute these columns, and no others.
+
+        Parameters
+        ----------
+        *exprs
+            Column names or expressions; all of the row's length.
+        **named_exprs
+            More of them, under the keyword's name.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, ill-typed, or an expression that looks at other rows.
+
+        Notes
+        -----
+        Windows need the event-time column downstream: keep it among the columns.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+        >>> bids.select(euro=pl.col("price") / 100).collect().rows()
+        [(0.9,), (1.2,)]
+        """
+        return self._step(build.row_step(self._node, "select", *exprs, **named_exprs))
+
+    def with_columns(self, *exprs: IntoExprs, **named_exprs: IntoExpr) -> Self:
+        """Add columns, or replace those of the same name.
+
+        Parameters and errors are those of `select`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+        >>> bids.with_columns(dear=pl.col("price") > 100).collect().rows()
+        [(90, False), (120, True)]
+        """
+        return self._step(build.row_step(self._node, "with_columns", *exprs, **named_exprs))
+
+    def drop(self, *columns: ColumnNames, strict: bool = True) -> Self:
+        """Remove columns.
+
+        Parameters
+        ----------
+        *columns
+            Names or selectors.
+        strict
+            A name that is not there is an error.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, with `strict`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [1], "b": [2]})).drop("a").columns
+        ['b']
+        """
+        return self._step(build.row_step(self._node, "drop", *columns, strict=strict))
+
+    def rename(self, mapping: Mapping[str, str] | Callable[[str], str], *, strict: bool = True) -> Self:
+        """Give columns other names; the event-time column keeps its meaning under its new one.
+
+        Parameters
+        ----------
+        mapping
+            Old name to new name, or a function from the one to the other.
+        strict
+            A name that is not there is an error.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, with `strict`, or two columns of one name.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [1]})).rename({"a": "b"}).columns
+        ['b']
+        """
+        return self._step(build.row_step(self._node, "rename", mapping, strict=strict))
+
+    def cast(self, dtypes: Any, *, strict: bool = True) -> Self:
+        """Convert columns to other types.
+
+        Parameters
+        ----------
+        dtypes
+            A type for all columns, or a mapping from names, selectors or types to types.
+        strict
+            A value that does not fit is a DataError when it is met; else it becomes null.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, or a conversion that does not exist.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": ["1"]})).cast({"a": pl.Int64}).collect().rows()
+        [(1,)]
+        """
+        return self._step(build.row_step(self._node, "cast", dtypes, strict=strict))
+
+    def explode(
+        self,
+        columns: ColumnNames,
+        *more_columns: ColumnNames,
+        empty_as_null: bool = False,
+        keep_nulls: bool = True,
+    ) -> Self:
+        """One row for each element of a list or array column; the other columns are repeated.
+
+        Parameters
+        ----------
+        columns, *more_columns
+            Names or selectors; several are exploded side by side and must have lists of equal length.
+        empty_as_null
+            An empty list gives one row with null (else none).
+        keep_nulls
+            A null list gives one row with null (else none).
+
+        Raises
+        ------
+        PlanError
+            Unknown column, or neither list nor array.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [[1, 2], [3]]})).explode("a").collect().rows()
+        [(1,), (2,), (3,)]
+        """
+        step = build.row_step(
+            self._node, "explode", columns, *more_columns, empty_as_null=empty_as_null, keep_nulls=keep_nulls
+        )
+        return self._step(step)
+
+    def unnest(
+        self, columns: ColumnNames | None = None, *more_columns: ColumnNames, separator: str | None = None
+    ) -> Self:
+        """Replace struct columns by their fields.
+
+        Parameters
+        ----------
+        columns, *more_columns
+            Names or selectors; None: all struct columns.
+        separator
+            Name the new columns struct name + separator + field name.
+
+        Raises
+        ------
+        PlanError
+            Unknown column, not a struct, or two columns of one name.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"s": [{"a": 1, "b": 2}]})).unnest("s").collect().rows()
+        [(1, 2)]
+        """
+        return self._step(build.row_step(self._node, "unnest", columns, *more_columns, separator=separator))
+
+    def unpivot(
+        self,
+        on: ColumnNames | None = None,
+        *,
+        index: ColumnNames | None = None,
+        variable_name: str | None = None,
+        value_name: str | None = None,
+    ) -> Self:
+        """One row for each of the columns `on`: its name, its value, and the `index` columns.
+
+        Parameters
+        ----------
+        on
+            Columns to turn into rows; None: all that are not in `index`.
+        index
+            Columns to keep beside them.
+        variable_name, value_name
+            Names of the new columns ("variable" and "value").
+
+        Raises
+        ------
+        PlanError
+            Unknown column, or types without a common supertype.
+
+        Notes
+        -----
+        A row's new rows follow one another (Polars leaves the order open).
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> wide = ars.from_polars(pl.DataFrame({"k": ["x"], "a": [1], "b": [2]}))
+        >>> sorted(wide.unpivot(["a", "b"], index="k").collect().rows())
+        [('x', 'a', 1), ('x', 'b', 2)]
+        """
+        step = build.row_step(
+            self._node, "unpivot", on, index=index, variable_name=variable_name, value_name=value_name
+        )
+        return self._step(step)
+
+    def drop_nulls(self, subset: ColumnNames | None = None) -> Self:
+        """Drop the rows that have a null in one of the columns of `subset` (None: in any column).
+
+        Raises
+        ------
+        PlanError
+            Unknown column.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [1, None]})).drop_nulls().collect().rows()
+        [(1,)]
+        """
+        return self._step(build.row_step(self._node, "drop_nulls", subset))
+
+    def fill_null(
+        self,
+        value: Any = None,
+        strategy: Literal["zero", "one"] | str | None = None,  # noqa: PYI051 - says what is allowed
+        limit: int | None = None,
+        *,
+        matches_supertype: bool = True,
+    ) -> Self:
+        """Replace nulls by a value.
+
+        Parameters
+        ----------
+        value
+            A literal or an expression.
+        strategy
+            "zero" or "one" instead of a value. Polars' other strategies look at other rows: PlanError.
+        limit
+            Belongs to those strategies: PlanError if given.
+        matches_supertype
+            Fill also columns that `value` fits only after widening.
+
+        Raises
+        ------
+        PlanError
+            Neither or both of `value` and `strategy`, or a strategy that looks at other rows.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [1, None]})).fill_null(0).collect().rows()
+        [(1,), (0,)]
+        """
+        step = build.row_step(
+            self._node, "fill_null", value, strategy, limit, matches_supertype=matches_supertype
+        )
+        return self._step(step)

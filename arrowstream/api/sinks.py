@@ -1,0 +1,150 @@
+"""Where a stream's rows can go. Each of these verbs gives a Job, which has not run yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from arrowstream.api.job import Job
+from arrowstream.api.query import Query
+from arrowstream.errors import PlanError
+from arrowstream.plan import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from arrowstream.protocols import Sink
+    from arrowstream.types import PathLike
+
+_SINK_MEMBERS = ("delivery", "open", "encode", "publish", "close")
+
+
+class Sinks(Query):
+    """The verbs that end a query: its rows go somewhere, when the Job that they give is run."""
+
+    __slots__ = ()
+
+    def sink_parquet(
+        self,
+        path: PathLike,
+        *,
+        compression: Literal["lz4", "uncompressed", "snappy", "gzip", "brotli", "zstd"] = "zstd",
+        compression_level: int | None = None,
+    ) -> Job:
+        """Write Parquet files into a folder, exactly once.
+
+        Parameters
+        ----------
+        path
+            The folder; taken from the present working directory now. It holds only data files, one for each
+            epoch that has rows, and can be read at any time.
+        compression, compression_level
+            As in `pl.LazyFrame.sink_parquet`.
+
+        Raises
+        ------
+        PlanError
+            The path is that of a file, or a column's type cannot be written.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, tempfile
+        >>> folder = tempfile.mkdtemp() + "/out"
+        >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_parquet(folder).run().rows_out
+        2
+        """
+        from arrowstream.connectors.files.sink import ParquetSink
+
+        folder = _folder(path, "sink_parquet")
+        sink = ParquetSink(folder, compression=compression, compression_level=compression_level)
+        return self._job(sink, f"parquet {folder}")
+
+    def sink_ipc(
+        self, path: PathLike, *, compression: Literal["uncompressed", "lz4", "zstd"] = "uncompressed"
+    ) -> Job:
+        """Write Arrow IPC files (Feather V2) into a folder, exactly once.
+
+        Parameters
+        ----------
+        path
+            As in `sink_parquet`.
+        compression
+            As in `pl.LazyFrame.sink_ipc`.
+
+        Raises
+        ------
+        PlanError
+            The path is that of a file, or a column's type cannot be written.
+        """
+        from arrowstream.connectors.files.sink import IpcSink
+
+        folder = _folder(path, "sink_ipc")
+        return self._job(IpcSink(folder, compression=compression), f"ipc {folder}")
+
+    def sink_batches(
+        self, function: Callable[[pl.DataFrame], object], *, chunk_size: int | None = None
+    ) -> Job:
+        """Call a function with the rows, at least once: after a crash it may see those of one epoch again.
+
+        Parameters
+        ----------
+        function
+            Takes a `pl.DataFrame`; called on a thread of the job, one call at a time, when the epoch of the
+            rows is durable.
+        chunk_size
+            The most rows of one call; None: as they come.
+
+        Raises
+        ------
+        PlanError
+            It is not callable, or `chunk_size` is not positive.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> seen = []
+        >>> job = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda f: seen.extend(f.rows()))
+        >>> job.run().rows_out, seen
+        (2, [(1,), (2,)])
+        """
+        from arrowstream.connectors.memory.sink import BatchesSink
+
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return self._job(BatchesSink(function, chunk_size=chunk_size), f"batches {name}")
+
+    def sink(self, sink: Sink) -> Job:
+        """Send the rows to a sink of one's own.
+
+        Parameters
+        ----------
+        sink
+            An object with the methods of `arrowstream.Sink`.
+
+        Raises
+        ------
+        PlanError
+            It lacks one of them, or cannot take a column's type.
+        """
+        lacking = [name for name in _SINK_MEMBERS if not hasattr(sink, name)]
+        if lacking:
+            raise PlanError(
+                f"{type(sink).__name__} is not a sink: it has no {', '.join(lacking)}",
+                hint="arrowstream.Sink says what a sink has to have; for files use sink_parquet or sink_ipc",
+            )
+        return self._job(sink, f"sink {type(sink).__name__}")
+
+    def _job(self, sink: Sink, name: str) -> Job:
+        return Job(build.sinked(self._node, sink, name))
+
+
+def _folder(path: PathLike, verb: str) -> Path:
+    """The folder, wherever the program goes from here."""
+    if not isinstance(path, str | Path) or not str(path):
+        raise PlanError(f"{verb} takes the path of a folder, not {path!r}", hint=f'write {verb}("out/")')
+    if "://" in str(path):
+        raise PlanError(
+            f"{verb} writes to local folders only, not to {str(path)!r}", hint="give a local path"
+        )
+    return Path(path).expanduser().absolute()
