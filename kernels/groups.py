@@ -48,6 +48,25 @@ LOAD_SHIFT = 1  # an index is rehashed when more than half full: probes stay sho
 _NO_TIME = np.int64(-(2**63))
 
 
+@kernel
+def _slot(start: Any, partition: Any, mask: Any) -> Any:
+    """Where the search for a pane begins in the directory."""
+    h = (np.uint64(start) + (np.uint64(partition) << np.uint64(40))) * np.uint64(0x9E3779B97F4A7C15)
+    return (h >> np.uint64(32)) & mask
+
+
+@kernel
+def index_panes(panes: Any, count: int, directory: Any) -> None:
+    """Enter the first `count` panes into an empty directory."""
+    mask = np.uint64(directory.size - 1)
+    for k in range(count):
+        at = k * PANE_COLUMNS
+        slot = _slot(panes[at + PANE_START], panes[at + PANE_PARTITION], mask)
+        while directory[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        directory[slot] = k + 1
+
+
 @cache
 def assigner(words: int) -> Callable[..., int]:
     """The `assign` kernel for keys of `words` 64-bit words.
@@ -142,7 +161,7 @@ def assigner(words: int) -> Callable[..., int]:
                 counters[BROKEN_PROMISES] += 1
                 continue
             if at < 0:
-                slot = (np.uint64(low) * multiplier + np.uint64(p) * multiplier) >> half & directory_mask
+                slot = _slot(low, p, directory_mask)
                 while True:
                     entry = directory[slot]
                     if entry == 0:

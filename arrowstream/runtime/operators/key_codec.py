@@ -73,15 +73,15 @@ class KeyCodec:
     """
 
     def __init__(self, dtypes: Sequence[pl.DataType]) -> None:
-        self._dtypes = tuple(dtypes)
+        self.dtypes = tuple(dtypes)
         self._starts: list[int] = []
         at = 0
-        for dtype in self._dtypes:
+        for dtype in self.dtypes:
             self._starts.append(at)
             at += _WORDS_OF_VIEW if isinstance(dtype, _VIEWS) else 1
         self._plain_words = max(at, 1)  # no key at all is one word that is always 0
         self._view_starts = np.array(
-            [s for s, d in zip(self._starts, self._dtypes, strict=True) if isinstance(d, _VIEWS)],
+            [s for s, d in zip(self._starts, self.dtypes, strict=True) if isinstance(d, _VIEWS)],
             dtype=np.int64,
         )
         self._interner = Interner() if self._view_starts.size else None
@@ -102,21 +102,21 @@ class KeyCodec:
 
     def encode(self, columns: Sequence[pl.Series], rows: int) -> np.ndarray:
         """Flat words, int64[rows * words], of the key columns; zero copy for one plain column."""
-        if not self._dtypes:
+        if not self.dtypes:
             if self._zeros.size < rows:
                 self._zeros = np.zeros(rows, dtype=np.int64)
             return self._zeros[:rows]
         has_null = any(column.null_count() for column in columns)
         self.widened |= has_null
         if len(columns) == 1 and not self.widened:
-            column, dtype = columns[0], self._dtypes[0]
+            column, dtype = columns[0], self.dtypes[0]
             return self._views(column)[0] if isinstance(dtype, _VIEWS) else plain_words(column)
         matrix = np.empty((rows, self.words), dtype=np.int64)
         nulls = matrix[:, self._plain_words] if self.widened else None
         if nulls is not None:
             nulls[:] = 0
         for bit, (start, column) in enumerate(zip(self._starts, columns, strict=True)):
-            if isinstance(self._dtypes[bit], _VIEWS):
+            if isinstance(self.dtypes[bit], _VIEWS):
                 matrix[:, start : start + _WORDS_OF_VIEW] = self._views(column)[0].reshape(-1, _WORDS_OF_VIEW)
             else:
                 matrix[:, start] = plain_words(column)
@@ -130,7 +130,7 @@ class KeyCodec:
         """The key columns of flat `words`, in their own types."""
         matrix = words.reshape(-1, self.words)
         columns = []
-        for bit, (name, dtype, start) in enumerate(zip(names, self._dtypes, self._starts, strict=True)):
+        for bit, (name, dtype, start) in enumerate(zip(names, self.dtypes, self._starts, strict=True)):
             valid = None
             if self.widened:
                 valid = (matrix[:, self._plain_words] >> bit) & 1 == 0
@@ -152,21 +152,26 @@ class KeyCodec:
         kernels.key_groups(words, self.words, self._view_starts, arena, out)
         return out
 
-    def forget_all_but(self, words: np.ndarray) -> np.ndarray:
-        """Free the long strings that none of the stored keys `words` uses; returns the keys to store instead."""
-        if self._interner is None or self._interner.used_bytes < 2 * self._live_bytes:
-            return words
+    @property
+    def has_garbage(self) -> bool:
+        """Whether long strings have doubled since they were last looked through."""
+        return self._interner is not None and self._interner.used_bytes > 2 * self._live_bytes
+
+    def forget_all_but(self, stored: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Free the long strings that none of the stored keys uses; returns the keys to store instead."""
         old = self._interner
+        assert old is not None
         self._interner = Interner()
-        moved = words.copy()
+        moved = [words.copy() for words in stored]
         buffers = np.array([old.arena.ctypes.data], dtype=np.uint64)
-        for start in self._view_starts:
-            self._interner.intern(moved, self.words, int(start), buffers)
+        for words in moved:
+            for start in self._view_starts:
+                self._interner.intern(words, self.words, int(start), buffers)
         self._live_bytes = max(self._interner.used_bytes, _SMALLEST_ARENA_BYTES)
         return moved
 
     def _width(self, bit: int) -> int:
-        return _WORDS_OF_VIEW if isinstance(self._dtypes[bit], _VIEWS) else 1
+        return _WORDS_OF_VIEW if isinstance(self.dtypes[bit], _VIEWS) else 1
 
     def _views(self, column: pl.Series) -> tuple[np.ndarray, pa.Array]:
         """Two words a row: exact for short strings, interned for long ones."""
