@@ -1,0 +1,91 @@
+"""Runs the contenders of a question in shuffled rounds, and checks that their results are equal."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dataset
+import polars as pl
+from contender import ContenderError, ContenderProcess, Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from question import Question
+
+
+class UnequalResultsError(Exception):
+    """Two contenders gave different results: their times mean nothing."""
+
+
+def measure(
+    name: str,
+    question: Question,
+    *,
+    rows: int,
+    rounds: int,
+    only: Sequence[str],
+    say: Callable[[str], None],
+) -> tuple[dict[str, Measured], dict[str, str]]:
+    """What each contender took, and why the missing ones are missing."""
+    wanted = [contender for contender in question.contenders if not only or contender in only]
+    measured = {
+        contender: Measured(round(rows * question.rows_factor.get(contender, 1))) for contender in wanted
+    }
+    failures: dict[str, str] = {}
+    shuffled = random.Random(0)  # noqa: S311  (an order, not a secret)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=dataset.FOLDER)))
+
+        def start(contender: str) -> ContenderProcess:
+            count = measured[contender].rows
+            files = dataset.bids(count)[0] if question.from_files else ""
+            return ContenderProcess(
+                name, contender, measured[contender], files, folder / contender.replace(" ", "-")
+            )
+
+        processes: dict[str, ContenderProcess] = {}
+        first: Path | None = None
+        for contender in wanted if not question.fresh_process else ():
+            process = stack.enter_context(start(contender))
+            saved = folder / f"{contender}.arrow" if question.keys else None
+            say(f"warming up {contender}")
+            try:
+                process.run(save=saved, counts=False)
+            except ContenderError as error:
+                failures[contender] = str(error)
+                continue
+            processes[contender] = process
+            if saved is not None:
+                first = _check_equal(first, saved)
+        for number in range(rounds):
+            order = list(wanted if question.fresh_process else processes)
+            shuffled.shuffle(order)
+            for contender in order:
+                say(f"round {number + 1} of {rounds}: {contender}")
+                try:
+                    if question.fresh_process:
+                        with start(contender) as process:
+                            process.run()
+                    else:
+                        processes[contender].run()
+                except ContenderError as error:
+                    failures[contender] = str(error)
+    return {contender: result for contender, result in measured.items() if result.seconds}, failures
+
+
+def _check_equal(first: Path | None, saved: Path) -> Path:
+    """Compare a saved result with the first one, and remove it."""
+    if first is None:
+        return saved
+    expected, found = pl.read_ipc(first), pl.read_ipc(saved)
+    if not found.equals(expected):
+        raise UnequalResultsError(
+            f"{saved.stem} gives another result than {first.stem}: {found.height} and {expected.height} rows"
+        )
+    saved.unlink()
+    return first

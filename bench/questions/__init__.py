@@ -1,0 +1,1 @@
+"""One module a question: a title, what it asks, its contenders, and what is expected of arrowstream."""

@@ -1,0 +1,80 @@
+"""`make bench`: arrowstream beside Polars and DuckDB on the same files, in the same run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import dataset
+import report
+from measure import UnequalResultsError, measure
+
+if TYPE_CHECKING:
+    from question import Question
+
+QUESTIONS = ("tumbling", "hopping", "string_key", "two_keys", "high_cardinality", "checkpoint", "scale")
+ROWS = 20_000_000
+
+
+def main() -> int:
+    """Run the questions asked for; 1 if two contenders disagree."""
+    options = _arguments()
+    dataset.FOLDER.mkdir(exist_ok=True)
+    facts = report.machine()
+    print(" · ".join(f"{name} {value}" for name, value in facts.items()))
+    sections, results = {}, {}
+    for name in options.questions:
+        question: Question = importlib.import_module(f"questions.{name}").QUESTION
+        if question.from_files:
+            for factor in {question.rows_factor.get(contender, 1) for contender in question.contenders}:
+                size = dataset.bids(round(options.rows * factor))[1]
+                print(f"\n{options.rows * factor:,.0f} bids, {size / 1e6:,.0f} MB of zstd Parquet")
+        try:
+            measured, failures = measure(
+                name, question, rows=options.rows, rounds=options.rounds, only=options.only, say=_say
+            )
+        except UnequalResultsError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        _say("")
+        sections[name] = report.section(question, measured, failures)
+        results[name] = {contender: asdict(result) for contender, result in measured.items()}
+        print("\n" + sections[name])
+    if options.write:
+        report.write(sections, results, facts=facts)
+    return 0
+
+
+def _say(text: str) -> None:
+    """What is running, on one line that is written over."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("questions", nargs="*", help=f"some of: {', '.join(QUESTIONS)} (default: all)")
+    parser.add_argument("--rows", type=int, default=ROWS, help="bids to replay (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="timed runs of each contender (default: 5)")
+    parser.add_argument("--only", nargs="*", default=[], metavar="CONTENDER", help="these contenders alone")
+    parser.add_argument(
+        "--write",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write results.json and README.md (default: on a full run)",
+    )
+    options = parser.parse_args()
+    unknown = sorted(set(options.questions) - set(QUESTIONS))
+    if unknown:
+        parser.error(f"no question named {', '.join(unknown)}; choices: {', '.join(QUESTIONS)}")
+    if options.write is None:
+        options.write = options.rows == ROWS and not options.questions and not options.only
+    options.questions = options.questions or QUESTIONS
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
