@@ -54,29 +54,28 @@ _load_byte = intrinsic(_loader(8, types.uint8))
 
 @kernel
 def _hash_bytes(address: Any, length: int) -> Any:
-    """A 64-bit hash of `length` bytes at `address`; the same on every machine of the same byte order."""
+    """A 64-bit hash of `length` bytes (at least 8) at `address`.
+
+    It is the same on every machine of the same byte order. The last word overlaps the one before it.
+    """
     multiplier = np.uint64(0x9E3779B97F4A7C15)
     h = np.uint64(length) * multiplier
     whole = length // 8
     for i in range(whole):
         h = (h ^ _load_word(address + np.uint64(8 * i))) * multiplier
         h ^= h >> np.uint64(29)
-    for i in range(8 * whole, length):
-        h = (h ^ np.uint64(_load_byte(address + np.uint64(i)))) * multiplier
-        h ^= h >> np.uint64(29)
+    h = (h ^ _load_word(address + np.uint64(length - 8))) * multiplier
+    h ^= h >> np.uint64(32)
     return h | np.uint64(1)  # 0 marks an empty slot
 
 
 @kernel
 def _equal_bytes(left: Any, right: Any, length: int) -> bool:
-    whole = length // 8
-    for i in range(whole):
+    for i in range(length // 8):
         if _load_word(left + np.uint64(8 * i)) != _load_word(right + np.uint64(8 * i)):
             return False
-    for i in range(8 * whole, length):
-        if _load_byte(left + np.uint64(i)) != _load_byte(right + np.uint64(i)):
-            return False
-    return True
+    tail = np.uint64(length - 8)  # at least 8 bytes: the last word overlaps the one before it
+    return _load_word(left + tail) == _load_word(right + tail)
 
 
 @kernel

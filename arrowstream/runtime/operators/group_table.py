@@ -10,6 +10,7 @@ import numpy as np
 from arrowstream.config import NO_TIME
 from arrowstream.errors import DataError
 from arrowstream.kernels import aggregate, groups
+from arrowstream.kernels.compile import frozen
 from arrowstream.runtime.operators.states import OPERATIONS, Array, State, nulls_column
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _SMALLEST_POOL = 1 << 14
 _SMALLEST_PANES = 1 << 6
 _LATE_COUNTERS = [groups.LATE_ROWS, groups.MISSED_WINDOWS, groups.LATENESS_NEEDED]
 _HIGHEST_RANK = 2**63 - 1
-_EMPTY = np.zeros(0, dtype=np.int64)
-_EMPTY_PARTITIONS = np.zeros(0, dtype=np.uint32)
+_EMPTY = frozen(np.zeros(0, dtype=np.int64))
+_EMPTY_PARTITIONS = frozen(np.zeros(0, dtype=np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Geometry:
 
     def array(self, lateness: int, closed: int) -> Array:
         """As the kernel takes it."""
-        return np.array([self.width, self.origin, self.every, self.period, lateness, closed], dtype=np.int64)
+        numbers = [self.width, self.origin, self.every, self.period, lateness, closed]
+        return frozen(np.array(numbers, dtype=np.int64))
 
 
 SINGLE_POINTS = Geometry(1, 0, 1, 1)
@@ -61,7 +63,7 @@ class Input:
             column = self._column
             if self.valid is not None:
                 column = column.fill_null(strategy="zero") if column.dtype.is_numeric() else column
-            self._encoded[operation] = OPERATIONS[operation].encode(column)
+            self._encoded[operation] = frozen(OPERATIONS[operation].encode(column))
         return self._encoded[operation]
 
 
@@ -188,6 +190,7 @@ class GroupTable:
         """
         self._reserve(self.size + end - begin)
         geometry = self.geometry.array(lateness, closed)
+        times, clock, keys, partition = frozen(times), frozen(clock), frozen(keys), frozen(partition)
         assign = groups.assigner(self.words)
         while True:
             status = assign(
@@ -213,6 +216,7 @@ class GroupTable:
         if int(assigned.max(initial=0)) >= groups.SPECIAL:
             keep = assigned < groups.SPECIAL
             assigned = assigned[keep]
+        assigned = frozen(assigned)
         aggregate.count(assigned, self._columns["rows"])
         if "touched" in self._columns:
             aggregate.mark(assigned, self._columns["touched"])
@@ -221,7 +225,7 @@ class GroupTable:
                 missing = ~column.valid[rows]
                 if keep is not None:
                     missing = missing[keep]
-                aggregate.count(assigned[missing], self._nulls(place))
+                aggregate.count(frozen(assigned[missing]), self._nulls(place))
         for state in self.states:
             column = inputs[state.input]
             operation = OPERATIONS[state.operation]
@@ -232,28 +236,29 @@ class GroupTable:
                 at = times[rows]
                 if keep is not None:
                     at, values, known = at[keep], values[keep], known[keep]
-                operation.update(chosen, at, values, known, *self._accumulators(state))
+                operation.update(chosen, *map(frozen, (at, values, known)), *self._accumulators(state))
                 continue
             if keep is not None:
                 values = values[keep]
             if valid is not None:
                 usable = valid[rows] if keep is None else valid[rows][keep]
                 chosen, values = chosen[usable], values[usable]
-            operation.update(chosen, values, *self._accumulators(state))
+            operation.update(frozen(chosen), frozen(values), *self._accumulators(state))
 
     def merge(self, assigned: Array, source: GroupTable, selected: Array) -> None:
         """Merge the states of the groups `selected` of `source` into the groups `assigned`, in that order."""
+        assigned = frozen(assigned)
         for name in source.null_columns:
-            aggregate.sum_int(assigned, source._columns[name][selected], self._nulls_named(name))
-        aggregate.sum_int(assigned, source._columns["rows"][selected], self._columns["rows"])
+            aggregate.sum_int(assigned, frozen(source._columns[name][selected]), self._nulls_named(name))
+        aggregate.sum_int(assigned, frozen(source._columns["rows"][selected]), self._columns["rows"])
         for state in self.states:
-            parts = [source._columns[name][selected] for name in state.columns]
+            parts = [frozen(source._columns[name][selected]) for name in state.columns]
             OPERATIONS[state.operation].merge(assigned, *parts, *self._accumulators(state))
 
     def lower_ranks(self, assigned: Array, ranks: Array, new_from: int) -> None:
         """Let each group's rank be the least of its rows'; groups from `new_from` on have none yet."""
         self.first[new_from : self.size] = _HIGHEST_RANK
-        aggregate.min_int(assigned, ranks, self.first)
+        aggregate.min_int(frozen(assigned), frozen(ranks), self.first)
 
     def load(self, keys: Array, panes: Array, ranks: Array, columns: dict[str, Array]) -> None:
         """Enter whole groups (distinct ones) with their states; the table must be empty."""

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from arrowstream.kernels import keys as kernels
+from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ class Interner:
 
     def intern(self, words: np.ndarray, stride: int, column: int, buffers: np.ndarray) -> None:
         """Let the long views of flat `words` point into the arena, which takes their bytes."""
-        begin = 0
+        begin, buffers = 0, frozen(buffers)
         while True:
             status = kernels.intern(
                 begin, words, stride, column, buffers, self._table, self.arena, self._counters
@@ -149,7 +150,7 @@ class KeyCodec:
         """The key group, uint8, of each key."""
         out = np.empty(words.size // self.words, dtype=np.uint8)
         arena = self._interner.arena if self._interner else np.zeros(1, dtype=np.uint8)
-        kernels.key_groups(words, self.words, self._view_starts, arena, out)
+        kernels.key_groups(frozen(words), self.words, frozen(self._view_starts), frozen(arena), out)
         return out
 
     @property

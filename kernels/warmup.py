@@ -1,0 +1,82 @@
+"""Compiles every kernel ahead of its first use, with the argument types the operators use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arrowstream.kernels import aggregate, groups, keys
+from arrowstream.kernels.compile import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORDS_MAX = 5
+"""Keys up to two strings and null bits are compiled ahead; wider ones when they are met."""
+
+
+def _integers(size: int = 1) -> Any:
+    return np.zeros(size, dtype=np.int64)
+
+
+def steps() -> list[tuple[str, Callable[[], object]]]:
+    """(name, call that compiles it) of every kernel."""
+    group = frozen(np.zeros(1, dtype=np.uint32))
+    whole, real = frozen(_integers()), frozen(np.zeros(1))
+    known = frozen(np.ones(1, dtype=np.uint8))
+    acc, real_acc, known_acc = _integers(), np.zeros(1), np.zeros(1, dtype=np.uint8)
+    extremes: list[tuple[str, Callable[[], object]]] = [
+        ("count", lambda: aggregate.count(group, acc)),
+        ("mark", lambda: aggregate.mark(group, known_acc)),
+        ("sum_int", lambda: aggregate.sum_int(group, whole, acc)),
+        ("sum_float", lambda: aggregate.sum_float(group, real, real_acc, real_acc)),
+        ("merge_sum_float", lambda: aggregate.merge_sum_float(group, real, real, real_acc, real_acc)),
+        ("min_int", lambda: aggregate.min_int(group, whole, acc)),
+        ("max_int", lambda: aggregate.max_int(group, whole, acc)),
+        ("min_float", lambda: aggregate.min_float(group, real, real_acc)),
+        ("max_float", lambda: aggregate.max_float(group, real, real_acc)),
+        ("variance", lambda: aggregate.variance(group, real, real_acc, real_acc, real_acc)),
+        (
+            "merge_variance",
+            lambda: aggregate.merge_variance(group, real, real, real, real_acc, real_acc, real_acc),
+        ),
+        ("first", lambda: aggregate.first(group, whole, whole, known, acc, acc, known_acc)),
+        ("last", lambda: aggregate.last(group, whole, whole, known, acc, acc, known_acc)),
+        ("index_panes", lambda: groups.index_panes(_integers(8), 1, np.zeros(2, dtype=np.uint32))),
+        ("intern", _intern),
+    ]
+    return extremes + [(f"assign_{w}", lambda w=w: _assign(w)) for w in range(1, WORDS_MAX + 1)]  # type: ignore[misc]
+
+
+def _assign(words: int) -> None:
+    geometry = frozen(np.array([1, 0, 1, 1, 0, -1], dtype=np.int64))
+    counters, panes = _integers(groups.COUNTERS), _integers(groups.PANE_COLUMNS)
+    groups.assigner(words)(
+        0, 1, frozen(_integers()), frozen(_integers(0)), frozen(_integers(words)),
+        frozen(np.zeros(0, dtype=np.uint32)), geometry, counters, panes, np.zeros(4, dtype=np.uint32),
+        np.zeros(32, dtype=np.uint32), _integers(words), _integers(), _integers(), 0,
+        np.zeros(1, dtype=np.uint32),
+    )  # fmt: skip
+
+
+def _intern() -> None:
+    table, arena = _integers(2 * keys.ENTRY_COLUMNS), np.zeros(1, dtype=np.uint8)
+    keys.intern(0, _integers(2), 2, 0, frozen(np.zeros(1, dtype=np.uint64)), table, arena, _integers(3))
+    keys.rehash(table, _integers(4 * keys.ENTRY_COLUMNS))
+    keys.key_groups(
+        frozen(_integers(2)), 2, frozen(_integers(0)), frozen(arena), np.zeros(1, dtype=np.uint8)
+    )
+
+
+def warmup(on_step: Callable[[str, int, int], None] | None = None) -> int:
+    """Compile all kernels, or load them from the cache; returns how many there are.
+
+    `on_step(name, done, total)` is called before each.
+    """
+    todo = steps()
+    for done, (name, compile_it) in enumerate(todo):
+        if on_step is not None:
+            on_step(name, done, len(todo))
+        compile_it()
+    return len(todo)
