@@ -90,7 +90,7 @@ def event_time(
     )
 
 
-def row_step(node: Node, verb: str, *args: Any, **kwargs: Any) -> RowStep:
+def row_step(node: Node, verb: str, /, *args: Any, **kwargs: Any) -> RowStep:
     """Apply the `pl.LazyFrame` method `verb` to each row.
 
     Raises
@@ -159,7 +159,7 @@ def limit(node: Node, n: int = 5) -> Limit:
         schema=node.schema,
         event_time=node.event_time,
         lateness=node.lateness,
-        unbounded=node.unbounded,
+        unbounded=False,  # reading stops with the last row
         n=n,
     )
 
@@ -218,7 +218,7 @@ def window(
     return aggregate(bare)
 
 
-def aggregate(windows: Window, *aggs: IntoExprs, **named_aggs: IntoExpr) -> Window:
+def aggregate(windows: Window, /, *aggs: IntoExprs, **named_aggs: IntoExpr) -> Window:
     """`windows` with these aggregates in place of those it had.
 
     Raises
