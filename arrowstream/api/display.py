@@ -172,15 +172,11 @@ class NotebookScreen:
     """An output of the running cell that is replaced; Rich would want widgets for that."""
 
     def __init__(self) -> None:
-        from IPython.display import HTML, display
-
-        self._html: Any = HTML
-        show: Any = display  # IPython ships no types
-        self._handle = show(HTML(""), display_id=True)
+        self._handle = _ipython().display(_ipython().HTML(""), display_id=True)
 
     def draw(self, metrics: Metrics, note: str | None) -> None:
         """Replace the output."""
-        self._handle.update(self._html(progress_html(metrics, note)))
+        self._handle.update(_ipython().HTML(progress_html(metrics, note)))
 
     def close(self) -> None:
         """The last drawing stays."""
@@ -198,7 +194,11 @@ def progress_html(metrics: Metrics, note: str | None) -> str:
 
 def show_html(html: str) -> None:
     """Show HTML in the output of the running cell."""
-    from IPython.display import HTML, display
+    _ipython().display(_ipython().HTML(html))
 
-    untyped: Any = display
-    untyped(HTML(html))
+
+def _ipython() -> Any:
+    """`IPython.display`, which ships no types; it is there when this runs in a notebook."""
+    import IPython.display
+
+    return IPython.display

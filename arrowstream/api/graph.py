@@ -113,18 +113,20 @@ def _centres(
     centres: dict[int, float] = {}
     for layer in layers:
         wanted = {box: _mean([centres[above] for above, below in edges if below == box]) for box in layer}
-        placed = _side_by_side(boxes, sorted(layer, key=lambda box: (wanted[box], box)))
+        placed = _apart(boxes, sorted(layer, key=lambda box: (wanted[box], box)), wanted)
         shift = _mean([wanted[box] - placed[box] for box in layer])
         centres.update({box: centre + shift for box, centre in placed.items()})
     return centres
 
 
-def _side_by_side(boxes: Sequence[Box], layer: Sequence[int]) -> Mapping[int, float]:
+def _apart(boxes: Sequence[Box], layer: Sequence[int], wanted: Mapping[int, float]) -> dict[int, float]:
+    """From left to right, each where it is wanted or just beyond the one before."""
     placed: dict[int, float] = {}
-    left = 0.0
+    left = float("-inf")
     for box in layer:
-        placed[box] = left + boxes[box].width / 2
-        left += boxes[box].width + _GAP_X_PX
+        half = boxes[box].width / 2
+        placed[box] = max(wanted[box], left + half)
+        left = placed[box] + half + _GAP_X_PX
     return placed
 
 

@@ -37,7 +37,7 @@ def scan_parquet(
     source
         A file, a glob, a folder, or several of them; files in natural order (2 before 10).
     event_time
-        The Date or Datetime column that says when things happened.
+        The Datetime column that says when things happened.
     lateness
         How far behind the largest time so far a row may come, such as "5s": replays what a live run would
         have done. None: no row is late; windows close as soon as row-group statistics say that no earlier

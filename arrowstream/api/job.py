@@ -124,6 +124,11 @@ class Job:
             runner=runner,
         )
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it has been run or started, whatever came of it."""
+        return not self._forgotten.alive
+
     def explain(self) -> str:
         """What it will do: the query as written, and how it runs."""
         from arrowstream.plan import explain as plan_text
@@ -132,7 +137,7 @@ class Job:
 
     def __repr__(self) -> str:
         """Its output, and whether it has been run."""
-        if self._forgotten.alive:
+        if not self.has_run:
             return f"<Job to {self._node.name}: has not run yet, call .run() or .start()>"
         return f"<Job to {self._node.name}>"
 
@@ -264,9 +269,9 @@ def run(
         progress=progress,
         runner=runner,
     )
+    roots = _begin(jobs)
     from arrowstream.runtime.local import run_job  # loads the operators, which are not light
 
-    roots = _begin(jobs)
     with display.shown(options) as told:
         return run_job(roots, told)
 
@@ -297,9 +302,9 @@ def start(
         progress=progress,
         runner=runner,
     )
+    roots = _begin(jobs)
     from arrowstream.runtime.local import start_job
 
-    roots = _begin(jobs)
     return RunningJob(start_job(roots, options), ", ".join(root.name for root in roots), options)
 
 

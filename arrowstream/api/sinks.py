@@ -55,9 +55,9 @@ class Sinks(Query):
         >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_parquet(folder).run().rows_out
         2
         """
+        folder = _folder(path, "sink_parquet")
         from arrowstream.connectors.files.sink import ParquetSink
 
-        folder = _folder(path, "sink_parquet")
         sink = ParquetSink(folder, compression=compression, compression_level=compression_level)
         return self._job(sink, f"parquet {folder}")
 
@@ -78,9 +78,9 @@ class Sinks(Query):
         PlanError
             The path is that of a file, or a column's type cannot be written.
         """
+        folder = _folder(path, "sink_ipc")
         from arrowstream.connectors.files.sink import IpcSink
 
-        folder = _folder(path, "sink_ipc")
         return self._job(IpcSink(folder, compression=compression), f"ipc {folder}")
 
     def sink_batches(

@@ -109,7 +109,7 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         Parameters
         ----------
         column
-            A Date or Datetime column.
+            A Datetime column.
         lateness
             How far behind the largest time so far a row may come, such as "5s". None, on bounded input:
             no row is late. Unbounded input needs it.

@@ -1,0 +1,45 @@
+"""What `import arrowstream` gives, and what it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import arrowstream as ars
+
+_HEAVY = ("numba", "duckdb", "rich", "IPython", "typer", "confluent_kafka", "s3fs", "fsspec")
+
+
+def test_all_is_the_public_namespace() -> None:
+    modules = {name for name, value in vars(ars).items() if type(value) is type(ars)}
+    public = {name for name in vars(ars) if not name.startswith("_")} - modules - {"annotations"}
+    assert public | {"__version__"} == set(ars.__all__)
+    assert sorted(ars.__all__) == list(ars.__all__)
+
+
+def test_everything_public_says_what_it_is() -> None:
+    for name in set(ars.__all__) - {"__version__"}:
+        assert (getattr(ars, name).__doc__ or "").strip(), name
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.exists():
+        assert tomllib.loads(project.read_text())["project"]["version"] == ars.__version__
+
+
+def test_the_import_loads_no_compiler_no_client_and_is_quick(record_property) -> None:
+    program = (
+        "import time; began = time.perf_counter(); import arrowstream; took = time.perf_counter() - began\n"
+        f"import sys; print(took, *[name for name in {_HEAVY!r} if name in sys.modules])"
+    )
+    took_s: list[float] = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        seconds, *loaded = done.stdout.split()
+        assert loaded == []
+        took_s.append(float(seconds))
+    record_property("import_s", min(took_s))
+    assert min(took_s) < 2.0  # a catastrophe; the usual figure is a tenth of it, and is recorded above
