@@ -31,6 +31,8 @@ _NUMBERS = frozenset(
 )
 _TIMES = frozenset({pl.Date, pl.Datetime, pl.Duration, pl.Time})
 
+_KEYS_WITHOUT_TABLE = (pl.Int128, pl.UInt128, pl.Null, pl.Object)
+
 _INPUTS: dict[PartialKind, frozenset[Any]] = {
     "sum": _NUMBERS | {pl.Duration},
     "mean": _NUMBERS,
@@ -57,6 +59,14 @@ _AGGREGATES: dict[str, PartialKind] = {
 }
 
 
+def unfoldable_key(keys: pl.Schema) -> str | None:
+    """Why groups with these keys have no compact table, if they have none."""
+    for name, dtype in keys.items():
+        if dtype.is_nested() or dtype.is_decimal() or dtype in _KEYS_WITHOUT_TABLE:
+            return f'the key "{name}" is {dtype}'
+    return None
+
+
 def decompose(expr: pl.Expr, schema: pl.Schema, *, name: str, dtype: pl.DataType) -> Partial | Holistic:
     """How to compute one aggregation.
 
@@ -79,6 +89,12 @@ def decompose(expr: pl.Expr, schema: pl.Schema, *, name: str, dtype: pl.DataType
     """
     found = _partial(_unnamed(expr), schema, name, dtype)
     return Holistic(name, expr, dtype, found) if isinstance(found, str) else found
+
+
+def named(expr: pl.Expr, name: str) -> pl.Expr:
+    """The expression, such that `meta.output_name()` is `name`: `name.keep()` hides it."""
+    known = expr.meta.output_name(raise_if_undetermined=False)
+    return expr if known == name else _unnamed(expr).alias(name)
 
 
 def _unnamed(expr: pl.Expr) -> pl.Expr:

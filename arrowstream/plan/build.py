@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from arrowstream.errors import PlanError
-from arrowstream.plan.aggregations import decompose
+from arrowstream.plan.aggregations import decompose, named, unfoldable_key
 from arrowstream.plan.durations import parse
 from arrowstream.plan.expressions import has_function, into_expr, into_exprs, plain_column
-from arrowstream.plan.nodes import EventTime, LateRows, Limit, MapBatches, RowStep, Scan, Sinked, Window
+from arrowstream.plan.nodes import (
+    EventTime,
+    Holistic,
+    LateRows,
+    Limit,
+    MapBatches,
+    RowStep,
+    Scan,
+    Sinked,
+    Window,
+)
 from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
 from arrowstream.plan.selectors import expand
 from arrowstream.plan.verbs import VERBS, check_row_by_row, explicit, origins, runnable, selected
@@ -45,11 +55,7 @@ def scan(
         The event-time column is unknown or no timestamp; lateness is missing on unbounded input, or given
         without event time; a column name or type that Polars does not have.
     """
-    try:
-        schema = cast("pl.DataFrame", pl.from_arrow(source.schema.empty_table())).schema
-    except POLARS_ERRORS as error:
-        raise translated("scan", error, pl.Schema()) from error
-    checked_names("scan", schema)
+    schema = checked_names("scan", _schema_of(source))
     if event_time is None and lateness is not None:
         raise PlanError("scan: lateness needs event time", choices=schema, hint="give event_time= as well")
     _check_on_error("scan", on_error)
@@ -250,12 +256,16 @@ def aggregate(windows: Window, /, *aggs: IntoExprs, **named_aggs: IntoExpr) -> W
     schema = grouped(exprs, runs=not any(has_function(expr) for expr in (*exprs, *windows.group_by)))
     columns = list(schema.items())[heads:]
     assert len(columns) == len(exprs), (columns, exprs)
+    exprs = tuple(named(expr, name) for expr, (name, _) in zip(exprs, columns, strict=True))
+    unfoldable = unfoldable_key(pl.Schema({name: schema[name] for name in windows.keys}))
     return Window(
         **{name: getattr(windows, name) for name in _WINDOWS_FIELDS},
         schema=schema,
         aggs=exprs,
         aggregations=tuple(
-            decompose(expr, rows, name=name, dtype=dtype)
+            Holistic(name, expr, dtype, unfoldable)
+            if unfoldable
+            else decompose(expr, rows, name=name, dtype=dtype)
             for expr, (name, dtype) in zip(exprs, columns, strict=True)
         ),
     )
@@ -324,6 +334,17 @@ _WINDOWS_FIELDS = (
     "label",
 )
 """What the aggregates do not change."""
+
+
+def _schema_of(source: Source) -> pl.Schema:
+    # Arrow has no types for a Polars Enum's or Categorical's own settings, so a source may say more.
+    known = getattr(source, "polars_schema", None)
+    if isinstance(known, pl.Schema):
+        return known
+    try:
+        return cast("pl.DataFrame", pl.from_arrow(source.schema.empty_table())).schema
+    except POLARS_ERRORS as error:
+        raise translated("scan", error, pl.Schema()) from error
 
 
 def _check_on_error(doing: str, on_error: str) -> None:

@@ -115,6 +115,20 @@ def parse(value: Duration, *, unit: TimeUnit, name: str = "duration") -> int:
     return whole_units(found, unit=unit, name=name)
 
 
+def written(count: int, *, unit: TimeUnit) -> str:
+    """A number of units as the shortest single-unit duration string.
+
+    Examples
+    --------
+    >>> written(5_400_000, unit="ms")
+    '90m'
+    """
+    nanoseconds = count * _NS[unit]
+    fitting = [name for name, length in (*_NS.items(), ("d", DAY_NS)) if nanoseconds % length == 0]
+    best = fitting[-1] if count else unit
+    return f"{nanoseconds // (DAY_NS if best == 'd' else _NS[best])}{best}"
+
+
 def whole_units(duration: Parts, *, unit: TimeUnit, name: str) -> int:
     """The fixed part of a duration as a whole number of `unit`."""
     count, rest = divmod(duration.fixed_ns, _NS[unit])
