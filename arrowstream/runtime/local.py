@@ -13,7 +13,7 @@ from arrowstream.runtime.local_run import LocalRun
 from arrowstream.runtime.report import warn_of_late_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     import polars as pl
 
@@ -33,7 +33,7 @@ def start_job(roots: Sequence[Sinked], options: RunOptions) -> RunningHandle:
     return RunningHandle(JobRun(roots, options))
 
 
-def iterate(root: Node, options: RunOptions) -> Iterator[pl.DataFrame]:
+def iterate(root: Node, options: RunOptions) -> Generator[pl.DataFrame]:
     """The rows of a result, frame by frame, as they come; nothing runs before the first is asked for.
 
     Closing the iterator stops all threads.
