@@ -115,7 +115,7 @@ def from_polars(
     --------
     >>> import polars as pl, arrowstream as ars
     >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).schema
-    Schema({'a': Int64})
+    Schema([('a', Int64)])
     """
     from arrowstream.connectors.memory.source import FrameSource, LazySource
 
@@ -131,7 +131,7 @@ def from_polars(
 
 
 def from_arrow(
-    data: object,
+    data: Any,
     *,
     event_time: str | None = None,
     lateness: Duration | None = None,

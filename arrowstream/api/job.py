@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from arrowstream.api import display
 from arrowstream.errors import JobNeverRunWarning, PlanError
+from arrowstream.plan import explain as plan_text
 from arrowstream.runtime.options import run_options
 
 if TYPE_CHECKING:
@@ -131,8 +132,6 @@ class Job:
 
     def explain(self) -> str:
         """What it will do: the query as written, and how it runs."""
-        from arrowstream.plan import explain as plan_text
-
         return f"{plan_text.logical([self._node])}\n\n{plan_text.physical([self._node])}"
 
     def __repr__(self) -> str:

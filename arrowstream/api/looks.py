@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from arrowstream.api import display, graph
 from arrowstream.api.query import Query
+from arrowstream.plan import explain as plan_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +30,7 @@ class Looks(Query):
         --------
         >>> import polars as pl, arrowstream as ars
         >>> ars.from_polars(pl.DataFrame({"a": [1]})).collect_schema()
-        Schema({'a': Int64})
+        Schema([('a', Int64)])
         """
         return self._node.schema.copy()
 
@@ -62,8 +63,6 @@ class Looks(Query):
         >>> "a" in ars.from_polars(pl.DataFrame({"a": [1]})).filter(a=1).explain()
         True
         """
-        from arrowstream.plan import explain as plan_text
-
         return f"{plan_text.logical([self._node])}\n\n{plan_text.physical([self._node])}"
 
     def show_graph(
@@ -100,8 +99,6 @@ class Looks(Query):
         return picture if raw_output or not (shown or output_path is not None) else None
 
     def _picture(self, *, standalone: bool = False) -> str:
-        from arrowstream.plan import explain as plan_text
-
         drawn = plan_text.graph([self._node])
         boxes = [graph.Box(node.title, tuple(node.lines)) for node in drawn.nodes]
         return graph.svg(boxes, drawn.edges, standalone=standalone)

@@ -102,8 +102,8 @@ def test_arguments_are_among_those_of_lazyframe(verb) -> None:
         lambda s: s.drop_nulls("key"),
         lambda s: s.drop_nulls(["key", "price"]),
         lambda s: s.fill_null(0),
-        lambda s: s.fill_null(pl.lit("none")),
-        lambda s: s.fill_null(strategy="zero"),
+        lambda s: s.select("key").fill_null(pl.lit("none")),
+        lambda s: s.select("price", "key").fill_null(strategy="zero"),
         lambda s: s.limit(3),
         lambda s: s.head(2),
         lambda s: s.head(),
@@ -280,7 +280,7 @@ def test_looking_never_runs_the_query(tmp_path) -> None:
     assert "&lt;b&gt;" in html
     assert "<b>" not in html
     assert "event time" in html
-    assert "filter" in query.explain()
+    assert "FILTER" in query.explain()
     assert query.show_graph(raw_output=True).startswith("<svg")
     assert query.show_graph() == query.show_graph(raw_output=True)
     assert query.show_graph(output_path=tmp_path / "plan.svg") is None
