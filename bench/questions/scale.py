@@ -10,18 +10,24 @@ from question import MemoryTarget, Question, Target
 if TYPE_CHECKING:
     from question import Input, Result
 
+COLUMNS = ("auction", "price", "date_time")
+
 
 def replay(data: Input) -> Result:
     """Tumbling windows over generated bids; each result is dropped as it comes."""
     import arrowstream as ars
     from arrowstream import nexmark
 
-    columns = ["auction", "price", "date_time"]
-    stream = ars.from_batches(
-        lambda: nexmark.iter_bids(data.rows, columns=columns),
-        schema={name: nexmark.BID_SCHEMA[name] for name in columns},
-    ).with_event_time("date_time", lateness="0s")
-    windows = stream.group_by_dynamic("date_time", every="10s", group_by="auction").agg(**AGGREGATES)
+    windows = (
+        ars.from_batches(
+            lambda: nexmark.iter_bids(data.rows, columns=COLUMNS),
+            schema={name: nexmark.BID_SCHEMA[name] for name in COLUMNS},
+            event_time="date_time",
+            lateness="0s",
+        )
+        .group_by_dynamic("date_time", every="10s", group_by="auction")
+        .agg(**AGGREGATES)
+    )
     for _ in windows.iter_batches(progress=False):
         pass
     return None

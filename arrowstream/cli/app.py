@@ -1,0 +1,176 @@
+"""The command line: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from arrowstream import __version__
+from arrowstream.cli import console
+from arrowstream.errors import ArrowStreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C, as shells have it."""
+
+FAILED = 1
+
+
+class ErrorGroup(TyperGroup):
+    """Prints an error of arrowstream as fact, choices and hint, and a traceback only with --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the context is click's, which Typer has a copy of."""
+        debug = bool(ctx.params.get("debug"))
+        with _own_warnings():
+            try:
+                return super().invoke(ctx)
+            except ArrowStreamError as error:
+                if debug:
+                    raise
+                console.print_error(error)
+                raise typer.Exit(FAILED) from error
+            except KeyboardInterrupt:
+                console.err.print("interrupted")
+                raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="arrowstream",
+    cls=ErrorGroup,
+    help="Write a Polars query once; replay it over files or run it live, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+checkpoints_app = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
+app.add_typer(checkpoints_app, name="checkpoints")
+
+
+def main() -> None:
+    """Entry point of the `arrowstream` script."""
+    app()
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001  (Typer passes the flag)
+    if value:
+        typer.echo(f"arrowstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Write a Polars query once; replay it over files or run it live, exactly once."""
+
+
+@app.command()
+def demo(
+    *,
+    events: Annotated[int, typer.Option(min=1000, help="Events to generate.")] = 10_000_000,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to write them, and keep them. [default: a temporary folder]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other events.")] = 0,
+    every: Annotated[str, typer.Option(help="Length of the windows.")] = "10s",
+) -> None:
+    """Write a Nexmark event stream to Parquet, replay a windowed query over it, and compare with Polars."""
+    from arrowstream.cli.demo import run_demo
+
+    run_demo(events=events, folder=folder, seed=seed, every=every)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python file that defines jobs.", show_default=False)],
+    *,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder that remembers how far the jobs are. [default: none]")
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(help="How often output is published: a duration, or a number of rows.")
+    ] = "5s",
+    mode: Annotated[
+        str, typer.Option(help='What to do with output of something else: "error" or "overwrite".')
+    ] = "error",
+    batch_rows: Annotated[str, typer.Option(help='Rows processed at once at most, or "auto".')] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the operators. [default: all cores]")
+    ] = None,
+    memory_limit: Annotated[
+        str | None, typer.Option(help='Bound of what waits between threads, such as "2GiB".')
+    ] = None,
+    progress: Annotated[
+        bool | None, typer.Option("--progress/--no-progress", help="[default: on a terminal]")
+    ] = None,
+) -> None:
+    """Run the jobs that a Python file defines: the list `jobs`, or else every variable that is a job.
+
+    Ctrl-C and SIGTERM finish the epoch and publish it; the exit code is then 130 or 143.
+    """
+    from arrowstream.cli.run import run_file
+
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "checkpoint_every": checkpoint_every,
+        "mode": mode,
+        "batch_rows": batch_rows,
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "progress": "auto" if progress is None else progress,
+    }
+    run_file(file, options)
+
+
+@app.command()
+def inspect(
+    path: Annotated[
+        str, typer.Argument(help="A Parquet or IPC file, a folder, or a glob.", show_default=False)
+    ],
+    *,
+    rows: Annotated[int, typer.Option(min=0, help="First rows to show.")] = 5,
+) -> None:
+    """Show the schema, the number of rows and the first rows of Parquet or IPC files."""
+    from arrowstream.cli.inspect import inspect_path
+
+    inspect_path(path, rows=rows)
+
+
+@app.command()
+def warmup() -> None:
+    """Compile the kernels ahead, so that the first query does not have to wait for them."""
+    from arrowstream.cli.warmup import compile_kernels
+
+    compile_kernels()
+
+
+@checkpoints_app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of the checkpoint.", show_default=False)],
+) -> None:
+    """Read every file of a checkpoint and check it; the exit code is 1 if one is damaged or missing."""
+    from arrowstream.cli.checkpoints import verify_checkpoint
+
+    if not verify_checkpoint(folder):
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Print warnings as the rest of the output, not with the line of ours that raised them."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_kwargs: console.print_warning(str(message))
+        yield
