@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from arrowstream.protocols import Reader, Source
     from arrowstream.types import Json, Position
 
-QUEUE_BYTES = 256 << 20
+QUEUE_BYTES = 64 << 20
 _READERS_MAX = 8  # threads: Polars decodes on its own, these only wait for it
 _READ_ROWS_MAX = 1 << 18  # larger chunks read no faster, and start later
 _READ_ROWS_MIN = 1 << 10
@@ -65,16 +66,21 @@ class _Lane:
     skip: int
     maximum: int
     ended: bool
+    # of the thread that reads, and behind the lock
     maximum_read: int = NO_TIME
     skip_read: int = 0
     is_reading: bool = False
     exhausted: bool = False
     error: BaseException | None = None
-    waiting: deque[_Piece] = field(default_factory=deque)
+    arrived: deque[_Piece] = field(default_factory=deque)
     held: deque[_Held] = field(default_factory=deque)
     held_bytes: int = 0
-    rows_out: int = 0
     rows_read: int = 0
+    # of the consumer
+    waiting: deque[_Piece] = field(default_factory=deque)
+    maximum_waiting: int = NO_TIME
+    is_over: bool = False
+    rows_out: int = 0
     horizon: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +90,7 @@ class _Lane:
 
     def may_read(self, share_bytes: int) -> bool:
         """Whether another batch fits; one batch always does."""
-        if self.is_reading or self.exhausted or self.error is not None:
+        if self.is_reading:
             return False
         return not self.held or self.held_bytes + self.held[-1].size_bytes <= share_bytes
 
@@ -97,6 +103,33 @@ class _Lane:
             self.skip -= passed.rows
             self.position = passed.position
             self.held_bytes -= passed.size_bytes
+
+    def bound(self, rows: int) -> tuple[int, int] | None:
+        """No row to come, or that waits behind about `rows`, sorts before this; None without such rows."""
+        seen = 0
+        for piece in islice(self.waiting, max(0, len(self.waiting) - 1)):
+            seen += piece.frame.height
+            if seen >= rows:
+                assert piece.maxima is not None
+                return int(piece.maxima[-1]), self.index
+        return None if self.is_over else (self.maximum_waiting, self.index)
+
+    def take(self, bound: tuple[int, int]) -> list[_Piece]:
+        """Remove the rows whose key is at most `bound` from those waiting."""
+        maximum, index = bound
+        side: Literal["left", "right"] = "right" if self.index <= index else "left"
+        taken: list[_Piece] = []
+        while self.waiting:
+            piece = self.waiting.popleft()
+            assert piece.maxima is not None
+            rows = int(np.searchsorted(piece.maxima, maximum, side))
+            if rows < piece.frame.height:
+                first, rest = _split(piece, rows)
+                self.waiting.appendleft(rest)
+                return [*taken, first] if rows else taken
+            if rows:
+                taken.append(piece)
+        return taken
 
     def end_if_passed(self, last: tuple[int, int]) -> None:
         """Ended is a partition whose last row lies before the last row handed out."""
@@ -140,7 +173,7 @@ class Feed:
         self._share_bytes = queue_bytes // self._abreast
         self._read_rows = _read_rows(self._schema, self._share_bytes)
         self._merged: deque[_Piece] = deque()
-        self._is_at_end = False
+        self._reads = 0
         self._is_closed = False
         self._changed = threading.Condition()
         self._lanes: list[_Lane] = []
@@ -165,12 +198,16 @@ class Feed:
         """
         assert rows_max is None or rows_max > 0
         deadline = monotonic() + timeout_s
-        with self._changed:
-            while not self._merged:
-                if self._merge():
-                    break
-                if all(lane.exhausted for lane in self._lanes):
-                    self._is_at_end = True
+        while not self._merged:
+            with self._changed:
+                reads_seen = self._reads
+                self._collect()
+            if self._merge():
+                break
+            with self._changed:
+                if self._reads != reads_seen:
+                    continue
+                if all(lane.is_over for lane in self._lanes):
                     for lane in self._lanes:
                         lane.ended = True
                     return "end"
@@ -181,7 +218,7 @@ class Feed:
                 if left_s <= 0:
                     return None
                 self._changed.wait(min(left_s, _WAIT_S))
-            return self._hand_out(min(rows_max or self._rows_max, self._rows_max))
+        return self._hand_out(min(rows_max or self._rows_max, self._rows_max))
 
     def cursors(self) -> dict[str, Json]:
         """By partition, where to go on after the rows handed out."""
@@ -205,6 +242,12 @@ class Feed:
         """Partitions whose last row lies before the last row handed out; all, once `next` said "end"."""
         with self._changed:
             return frozenset(lane.index for lane in self._lanes if lane.ended)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What has been read and not been handed out."""
+        with self._changed:
+            return sum(lane.held_bytes for lane in self._lanes)
 
     def close(self) -> None:
         """Stop the threads and close the readers. A reader that blocks is closed when it comes back."""
@@ -233,6 +276,7 @@ class Feed:
             except BaseException as raised:  # noqa: BLE001 - Polars' panics are; raised again in next()
                 error = _named(raised, lane.name)
             with self._changed:
+                self._reads += 1
                 lane.is_reading = False
                 lane.error = error
                 lane.exhausted = piece is None and error is None
@@ -240,7 +284,8 @@ class Feed:
                     lane.held.append(held)
                     lane.held_bytes += held.size_bytes
                     lane.rows_read += piece.frame.height
-                    lane.waiting.append(piece)
+                    if piece.frame.height:
+                        lane.arrived.append(piece)
                     if piece.maxima is not None and piece.maxima.size:
                         lane.maximum_read = int(piece.maxima[-1])  # not before the merge sees the rows
                 self._changed.notify_all()
@@ -251,16 +296,28 @@ class Feed:
         """Wait for a partition with room; of several, the one that the merge waits for first."""
         with self._changed:
             while not self._is_closed:
-                open_lanes = [lane for lane in self._lanes if not lane.exhausted and lane.error is None]
-                if not open_lanes:
-                    return None
-                ready = [lane for lane in open_lanes[: self._abreast] if lane.may_read(self._share_bytes)]
-                if ready:
-                    lane = min(ready, key=lambda lane: (lane.maximum_read, lane.index))
+                lane = self._next_lane()
+                if lane is not None:
                     lane.is_reading = True
                     return lane
+                if all(lane.exhausted or lane.error is not None for lane in self._lanes):
+                    return None
                 self._changed.wait(_WAIT_S)
             return None
+
+    def _next_lane(self) -> _Lane | None:
+        """Of the partitions with room, the one whose rows come first; without event time, of the next few."""
+        best: _Lane | None = None
+        seen = 0
+        for lane in self._lanes:
+            if lane.exhausted or lane.error is not None:
+                continue
+            if lane.may_read(self._share_bytes) and (best is None or lane.maximum_read < best.maximum_read):
+                best = lane
+            seen += 1
+            if seen == self._abreast:
+                break
+        return best
 
     def _received(
         self, lane: _Lane, batch: pa.RecordBatch | pl.DataFrame, position: Position
@@ -276,7 +333,7 @@ class Feed:
         if lane.skip_read:
             skipped = min(lane.skip_read, frame.height)
             lane.skip_read -= skipped
-            frame = frame[skipped:]
+            frame = frame.slice(skipped)
         if len(self._lanes) == 1:
             return _Piece(frame, None, None), held
         maxima = _running_maxima(frame, self._event_time, lane.maximum_read)
@@ -284,19 +341,26 @@ class Feed:
 
     # merging and handing out, on the consumer's thread
 
+    def _collect(self) -> None:
+        """Take over what the threads have read."""
+        for lane in self._lanes:
+            lane.waiting.extend(lane.arrived)
+            lane.arrived.clear()
+            lane.maximum_waiting = lane.maximum_read
+            lane.is_over = lane.exhausted
+            lane.hand_out(0)  # lets go of batches without rows
+        self._changed.notify_all()
+
     def _merge(self) -> bool:
         """Move what can be ordered for good from the partitions to `_merged`; False if that is nothing."""
         if len(self._lanes) == 1:
-            pieces = [piece for piece in self._lanes[0].waiting if piece.frame.height]
+            self._merged.extend(self._lanes[0].waiting)
             self._lanes[0].waiting.clear()
-            self._lanes[0].hand_out(0)
-            self._merged.extend(pieces)
-            return bool(pieces)
-        bound = min(
-            ((lane.maximum_read, lane.index) for lane in self._lanes if not lane.exhausted),
-            default=(END_OF_TIME, len(self._lanes)),
-        )
-        pieces = [piece for lane in self._lanes for piece in _taken(lane, bound)]
+            return bool(self._merged)
+        rows_each = _HANDED_ROWS_MAX // max(1, len(self._lanes))
+        bounds = [bound for lane in self._lanes if (bound := lane.bound(rows_each)) is not None]
+        bound = min(bounds, default=(END_OF_TIME, len(self._lanes)))
+        pieces = [piece for lane in self._lanes for piece in lane.take(bound)]
         if pieces:
             self._merged.append(_merged(pieces))
         return bool(pieces)
@@ -309,15 +373,15 @@ class Feed:
             rows += taken[-1].frame.height
         frame = pl.concat([piece.frame for piece in taken]) if len(taken) > 1 else taken[0].frame
         if len(self._lanes) == 1:
-            self._lanes[0].hand_out(rows)
-        else:
-            partitions, maxima = _move_cursors(self._lanes, taken)
-            last = (int(maxima[-1]), int(partitions[-1]))
-            for lane in self._lanes:
-                lane.end_if_passed(last)
-            frame = frame.with_columns(pl.Series(PARTITION, partitions))
-        self._changed.notify_all()
-        return frame
+            with self._changed:
+                self._lanes[0].hand_out(rows)
+                self._changed.notify_all()
+            return frame
+        maxima, partitions = _columns(taken)
+        with self._changed:
+            _move_cursors(self._lanes, maxima, partitions)
+            self._changed.notify_all()
+        return frame.with_columns(pl.Series(PARTITION, partitions))
 
     def _take(self, rows: int) -> _Piece:
         piece = self._merged.popleft()
@@ -371,29 +435,13 @@ def _running_maxima(frame: pl.DataFrame, event_time: str | None, before: int) ->
     """For each row the largest event time up to and with it; a null does not move it."""
     if event_time is None:
         return np.full(frame.height, NO_TIME, np.int64)
-    times = frame[event_time].to_physical().cast(pl.Int64).fill_null(NO_TIME).to_numpy()
-    return np.maximum(np.maximum.accumulate(times), before)
-
-
-def _taken(lane: _Lane, bound: tuple[int, int]) -> list[_Piece]:
-    """Remove the rows whose key is at most `bound` from what the lane has waiting."""
-    maximum, index = bound
-    side: Literal["left", "right"] = "right" if lane.index <= index else "left"
-    taken = []
-    while lane.waiting:
-        piece = lane.waiting[0]
-        assert piece.maxima is not None
-        rows = int(np.searchsorted(piece.maxima, maximum, side))
-        if rows < piece.frame.height:
-            first, lane.waiting[0] = _split(piece, rows)
-            if rows:
-                taken.append(first)
-            break
-        lane.waiting.popleft()
-        if rows:
-            taken.append(piece)
-    lane.hand_out(0)
-    return taken
+    column = frame[event_time]
+    if column.dtype.is_temporal():
+        times = column.to_numpy().view(np.int64)  # NumPy's NaT is NO_TIME
+    else:
+        times = column.cast(pl.Int64).fill_null(NO_TIME).to_numpy()
+    maxima = np.maximum.accumulate(times)
+    return maxima if not maxima.size or maxima[0] >= before else np.maximum(maxima, before, out=maxima)
 
 
 def _merged(pieces: Sequence[_Piece]) -> _Piece:
@@ -404,7 +452,8 @@ def _merged(pieces: Sequence[_Piece]) -> _Piece:
     maxima, partitions = _columns(pieces)
     if np.any(maxima[1:] < maxima[:-1]):
         order = np.argsort(maxima, kind="stable")
-        return _Piece(frame[order], maxima[order], partitions[order])
+        rows = pl.Series(order.astype(np.uint32))
+        return _Piece(frame.select(pl.all().gather(rows)), maxima[order], partitions[order])
     return _Piece(frame, maxima, partitions)
 
 
@@ -415,26 +464,25 @@ def _columns(pieces: Sequence[_Piece]) -> tuple[NDArray[np.int64], NDArray[np.ui
     return np.concatenate(maxima), np.concatenate(partitions)
 
 
-def _move_cursors(
-    lanes: Sequence[_Lane], taken: Sequence[_Piece]
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    maxima, partitions = _columns(taken)
+def _move_cursors(lanes: Sequence[_Lane], maxima: NDArray[np.int64], partitions: NDArray[np.uint32]) -> None:
     last_maxima = np.full(len(lanes), NO_TIME, np.int64)
     last_maxima[partitions] = maxima  # of a repeated index the last value stays
     for index, rows in enumerate(np.bincount(partitions, minlength=len(lanes))):
         if rows:
             lanes[index].maximum = int(last_maxima[index])
             lanes[index].hand_out(int(rows))
-    return partitions, maxima
+    last = (int(maxima[-1]), int(partitions[-1]))
+    for lane in lanes:
+        lane.end_if_passed(last)
 
 
 def _split(piece: _Piece, rows: int) -> tuple[_Piece, _Piece]:
     frame, maxima, partitions = piece
     if maxima is None or partitions is None:
-        return _Piece(frame[:rows], None, None), _Piece(frame[rows:], None, None)
+        return _Piece(frame.head(rows), None, None), _Piece(frame.slice(rows), None, None)
     return (
-        _Piece(frame[:rows], maxima[:rows], partitions[:rows]),
-        _Piece(frame[rows:], maxima[rows:], partitions[rows:]),
+        _Piece(frame.head(rows), maxima[:rows], partitions[:rows]),
+        _Piece(frame.slice(rows), maxima[rows:], partitions[rows:]),
     )
 
 

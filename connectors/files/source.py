@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from arrowstream.types import ClockBy, Json, PathLike, Position
 
 _FOOTER_THREADS = 8  # reading footers is waiting for the disk
+_STREAMS_MAX = 16  # each running scan holds threads of Polars and what it reads ahead
+_PART_ROWS_MAX = 1 << 20  # larger row groups are decoded more than once where parts are read one by one
 _CLOCKS = ("scan", "file", "directory")
 
 
@@ -186,7 +188,10 @@ class FileSource:
         if partition not in self._partitions:
             raise ConnectorError(f"there is no partition '{partition}'", choices=self._partitions)
         times = None if self._event_time is None else (self._event_time, self._time_type())
-        return FileReader(self._partitions[partition], self.format, self._columns, times, position)
+        streams = len(self._partitions) <= _STREAMS_MAX
+        return FileReader(
+            self._partitions[partition], self.format, self._columns, times, position, streams=streams
+        )
 
     def _time_type(self) -> pl.DataType:
         assert self._event_time is not None
@@ -219,7 +224,9 @@ class IpcSource(FileSource):
 class FileReader:
     """Reads the files of one partition in one scan, so that Polars reads ahead across files.
 
-    May block on the disk. `horizon` may be called from another thread than `read`.
+    With `streams=False` nothing is read ahead: each part (row group) is a query of its own, so that
+    thousands of readers can be open at once. May block on the disk. `horizon` may be called from another
+    thread than `read`.
     """
 
     def __init__(
@@ -229,11 +236,14 @@ class FileReader:
         columns: Sequence[str],
         times: tuple[str, pl.DataType] | None,
         position: Position | None,
+        *,
+        streams: bool = True,
     ) -> None:
         self._files = files
         self._format = format
         self._columns = list(columns)
         self._times = times
+        self._streams = streams
         self._ends = list(accumulate(sum(file.part_rows) for file in files))
         self._row = self._row_of(position)
         self._batches: Iterator[pl.DataFrame] | None = None
@@ -245,8 +255,8 @@ class FileReader:
         frame = self._rest if self._rest is not None else self._next_batch(max_rows)
         if frame is None:
             return None
-        self._rest = frame[max_rows:] if frame.height > max_rows else None
-        frame = frame[:max_rows] if self._rest is not None else frame
+        self._rest = frame.slice(max_rows) if frame.height > max_rows else None
+        frame = frame.head(max_rows) if self._rest is not None else frame
         self._row += frame.height
         return frame, self._position_of(self._row)
 
@@ -264,7 +274,7 @@ class FileReader:
     def _next_batch(self, rows: int) -> pl.DataFrame | None:
         try:
             if self._batches is None:
-                self._batches = self._start(rows)
+                self._batches = self._stream(rows) if self._streams else self._parts()
             frame = next(self._batches, None)
         except LIBRARY_ERRORS as error:
             raise self._diagnosed(error) from error
@@ -272,8 +282,8 @@ class FileReader:
             self._check_end()
         return frame
 
-    def _start(self, rows: int) -> Iterator[pl.DataFrame]:
-        if not self._ends or self._row == self._ends[-1]:
+    def _stream(self, rows: int) -> Iterator[pl.DataFrame]:
+        if self._row == self._ends[-1]:
             return iter(())
         first, skipped = self._index_and_row(self._row, bisect_right)
         remaining = self._files[first:]
@@ -281,6 +291,18 @@ class FileReader:
             file.check_unchanged()
         scan = self._format.scan([file.path for file in remaining]).select(self._columns)
         return scan.slice(skipped).collect_batches(chunk_size=rows, maintain_order=True)
+
+    def _parts(self) -> Iterator[pl.DataFrame]:
+        first, skipped = self._index_and_row(self._row, bisect_right)
+        for file in self._files[first:]:
+            file.check_unchanged()
+            scan = self._format.scan([file.path]).select(self._columns)
+            for end in accumulate(file.part_rows):
+                while skipped < end:
+                    rows = min(end - skipped, _PART_ROWS_MAX)
+                    yield scan.slice(skipped, rows).collect(engine="streaming")
+                    skipped += rows
+            skipped = 0
 
     def _check_end(self) -> None:
         if self._row != self._ends[-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -114,12 +115,12 @@ class FrameReader:
 
     def __init__(self, frame: pl.DataFrame, event_time: str | None, row: int) -> None:
         self._frame = frame
+        self._event_time = event_time
         self._row = row
-        self._lows = None if event_time is None else _suffix_minimums(frame[event_time])
 
     def read(self, max_rows: int) -> tuple[pl.DataFrame, Position] | None:
         """The next at most `max_rows` rows and the position after them; None at the end."""
-        piece = self._frame[self._row : self._row + max_rows]
+        piece = self._frame.slice(self._row, max_rows)
         if piece.height == 0:
             return None
         self._row += piece.height
@@ -130,10 +131,15 @@ class FrameReader:
         row = _row_of(position) + skip
         if row >= self._frame.height:
             return END_OF_TIME
-        return None if self._lows is None else self._lows[row // _PIECE_ROWS]
+        return None if self._event_time is None else self._lows[row // _PIECE_ROWS]
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @cached_property
+    def _lows(self) -> list[int]:
+        assert self._event_time is not None
+        return _suffix_minimums(self._frame[self._event_time])
 
 
 class LazySource:
@@ -212,8 +218,8 @@ class LazyReader:
                 raise DataError(f"the LazyFrame failed: {error}", offset=self._row) from error
         if frame is None:
             return None
-        self._rest = frame[max_rows:] if frame.height > max_rows else None
-        frame = frame[:max_rows] if self._rest is not None else frame
+        self._rest = frame.slice(max_rows) if frame.height > max_rows else None
+        frame = frame.head(max_rows) if self._rest is not None else frame
         self._row += frame.height
         return frame, self._row
 
@@ -327,9 +333,9 @@ class BatchesReader:
                 return None
             skipped = min(self._skipped, batch.height)
             self._skipped -= skipped
-            self._rest = batch[skipped:] if skipped < batch.height else None
-        frame = self._rest[:max_rows]
-        self._rest = self._rest[max_rows:] if self._rest.height > max_rows else None
+            self._rest = batch.slice(skipped) if skipped < batch.height else None
+        frame = self._rest.head(max_rows)
+        self._rest = self._rest.slice(max_rows) if self._rest.height > max_rows else None
         self._row += frame.height
         return frame, self._row
 
@@ -395,13 +401,16 @@ class BatchesReader:
 
 def _suffix_minimums(times: pl.Series) -> list[int]:
     """Smallest physical time from each piece of the frame on; END_OF_TIME if there is none."""
-    pieces = pl.DataFrame({"time": times.to_physical().cast(pl.Int64)}).with_row_index("piece")
-    lows = (
-        pieces.group_by(pl.col("piece") // _PIECE_ROWS, maintain_order=True)
-        .agg(pl.col("time").min().fill_null(END_OF_TIME))
-        .select(pl.col("time").cum_min(reverse=True))
-    )
-    return lows["time"].to_list()
+    physical = times.to_physical()
+    lows: list[int] = []
+    low = END_OF_TIME
+    for start in reversed(range(0, physical.len(), _PIECE_ROWS)):
+        least = physical.slice(start, _PIECE_ROWS).min()
+        if least is not None:
+            assert isinstance(least, int)
+            low = min(low, least)
+        lows.append(low)
+    return lows[::-1]
 
 
 def _row_of(position: Position | None) -> int:
