@@ -83,6 +83,14 @@ def scan_ipc(
 
     Parameters and errors are those of `scan_parquet`. IPC files have no statistics: without `lateness`,
     windows close at the end of the input.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars, tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> pl.DataFrame({"a": [1, 2]}).write_ipc(folder / "1.arrow")
+    >>> ars.scan_ipc(folder).collect()["a"].to_list()
+    [1, 2]
     """
     from arrowstream.connectors.files.source import IpcSource
 

@@ -84,6 +84,14 @@ class Job:
             A record, a file or the output failed.
         KeyboardInterrupt
             After the epoch has been finished.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> job = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_parquet(f"{folder}/out")
+        >>> job.run(checkpoint=f"{folder}/state").status, job.run(checkpoint=f"{folder}/state").status
+        ('finished', 'already_complete')
         """
         return run(
             [self],
@@ -112,6 +120,13 @@ class Job:
         """Run the job in the background; use it as `with job.start() as live:`.
 
         Options are those of `run`; the progress is shown while `RunningJob.wait` waits, and "auto" is off.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> with ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda f: None).start() as live:
+        ...     live.wait(timeout="1m").rows_out
+        2
         """
         return start(
             [self],
@@ -253,10 +268,11 @@ def run(
     Examples
     --------
     >>> import polars as pl, arrowstream as ars
-    >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+    >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120, 150]}))
     >>> cheap, dear = bids.filter(pl.col("price") < 100), bids.filter(pl.col("price") >= 100)
-    >>> ars.run([cheap.sink_batches(print), dear.sink_batches(lambda frame: None)]).rows_in # doctest: +SKIP
-    2
+    >>> report = ars.run([part.sink_batches(lambda frame: None) for part in (cheap, dear)])
+    >>> report.rows_in, list(report.rows_out_by_sink.values())
+    (3, [1, 2])
     """
     options = run_options(
         checkpoint=checkpoint,
@@ -290,6 +306,14 @@ def start(
     """Run several jobs in the background over one read of their common input.
 
     Options and errors are those of `run`; an error of the run itself is raised by `RunningJob.wait`.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> bids = ars.from_polars(pl.DataFrame({"price": [90, 120]}))
+    >>> with ars.start([bids.filter(price=90).sink_batches(lambda frame: None)]) as live:
+    ...     live.wait().rows_in
+    2
     """
     options = run_options(
         checkpoint=checkpoint,

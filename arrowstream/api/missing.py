@@ -95,10 +95,12 @@ def missing_attribute(name: str, has: type) -> AttributeError:
     'str' has no 'tail'
       hint: a stream has no end to count from: collect() and call it on the result
     """
+    text = f"{has.__name__!r} has no {name!r}"
+    if name.startswith("_"):  # Python, IPython and others probe for these
+        return AttributeError(text)
     hint = _HINTS.get(name)
     if hint is None and hasattr(pl.DataFrame, name):
         hint = f"a pl.DataFrame has it: collect().{name}"
     if hint is None and (found := nearest(name, (own for own in dir(has) if not own.startswith("_")))):
         hint = f"did you mean {found!r}?"
-    text = f"{has.__name__!r} has no {name!r}"
     return AttributeError(f"{text}\n  hint: {hint}" if hint else text)

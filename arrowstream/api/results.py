@@ -154,6 +154,14 @@ class Results(Query):
 
         Options and errors are those of `iter_batches`. As with every asynchronous generator, one that is
         left by `break` stops when it is collected; `contextlib.aclosing` stops it at once.
+
+        Examples
+        --------
+        >>> import asyncio, polars as pl, arrowstream as ars
+        >>> stream = ars.from_polars(pl.DataFrame({"a": [1, 2]}))
+        >>> async def count(): return sum([batch.num_rows async for batch in stream.iter_batches_async()])
+        >>> asyncio.run(count())
+        2
         """
         options = run_options(
             batch_rows=batch_rows,
@@ -195,6 +203,12 @@ class Results(Query):
         ------
         PlanError
             The input is unbounded.
+
+        Examples
+        --------
+        >>> import polars as pl, pyarrow as pa, arrowstream as ars
+        >>> pa.table(ars.from_polars(pl.DataFrame({"a": [1, 2]}))).num_rows
+        2
         """
         import pyarrow as pa
 

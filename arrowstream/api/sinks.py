@@ -77,6 +77,13 @@ class Sinks(Query):
         ------
         PlanError
             The path is that of a file, or a column's type cannot be written.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, tempfile
+        >>> folder = tempfile.mkdtemp() + "/out"
+        >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_ipc(folder).run().rows_out
+        2
         """
         folder = _folder(path, "sink_ipc")
         from arrowstream.connectors.files.sink import IpcSink

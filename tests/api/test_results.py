@@ -163,6 +163,13 @@ def test_all_rows_of_unbounded_input_are_refused() -> None:
         asyncio.run(stream.collect_async())
 
 
+def test_the_first_rows_of_unbounded_input_are_all_there_is() -> None:
+    source = Batches(count=1000, wait_s=0.01)
+    assert source.stream(bounded=False).limit(3).collect()["a"].to_list() == [0, 1, 2]
+    assert source.closed.wait(DEADLINE_S)
+    assert source.given < 1000
+
+
 def test_the_first_rows_of_unbounded_input_can_be_shown(capsys) -> None:
     source = Batches(count=1000, wait_s=0.01)
     source.stream(bounded=False).show(2)
