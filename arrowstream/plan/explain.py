@@ -301,7 +301,7 @@ def _identity(node: Node) -> str:
 def _canonical(value: Any) -> str:
     """As `shown`, with a digest where that leaves something out."""
     if isinstance(value, pl.Expr):
-        tree = tree_of(value)
+        tree = None if value.meta.is_column() else tree_of(value)
         text = str(value)
         return text if tree is None else f"{text} ({sha256(repr(tree).encode()).hexdigest()[:_DIGEST_CHARS]})"
     if isinstance(value, tuple | list):

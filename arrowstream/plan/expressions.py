@@ -30,14 +30,30 @@ _ROW_BY_ROW_SUFFIXES = frozenset(
 """What may be done with the result of a Python function within one expression: such a tree cannot be read."""
 
 _WHOLE_ARGUMENTS = frozenset(
-    {"is_in", "replace", "replace_strict", "contains_any", "replace_many", "extract_many", "find_many"}
+    {
+        "is_in()",
+        "replace()",
+        "replace_strict()",
+        "str.contains_any()",
+        "str.replace_many()",
+        "str.extract_many()",
+        "str.find_many()",
+    }
 )
 """Functions that take an argument which is not a list as a set of values: of the whole column."""
 
-_OUTER = frozenset({"over", "rolling", "gather", "get", "sort_by"})
+_HOLIDAYS_LAST = frozenset({"is_business_day()", "add_business_day()", "business_day_count()"})
+"""Functions whose last argument is a list of days, the same for all rows."""
+
+_OUTER = frozenset({"Over", "Rolling", "Gather", "SortBy"})
 """What is to be named in an error, rather than the aggregates or literals that it has inside."""
 
-_NAMES = {"q_cut": "qcut", "strptime": "str.to_datetime() without format=", "slice": "head() or slice()"}
+_NAMES = {
+    "q_cut": "qcut",
+    "rleid": "rle_id",
+    "strptime": "str.to_datetime() without format=",
+    "slice": "head() or slice()",
+}
 
 
 def tree_of(expr: pl.Expr) -> Tree | None:
@@ -158,21 +174,23 @@ def construct(expr: pl.Expr) -> str:
 
 def _dependence(expr: pl.Expr, schema: pl.Schema) -> str | None:
     inputs = list(reversed(expr.meta.pop()))
-    name = construct(expr).removesuffix("()").removeprefix("str.")
+    tree, name = tree_of(expr), construct(expr)
     if name in _WHOLE_ARGUMENTS:
         inputs, arguments = inputs[:1], inputs[1:]
         for argument in arguments:
             if is_constant(argument):
                 continue
             if not _is_list(argument, schema):
-                return f"{name}() of a column"
+                return f"{name} of a column"
             inputs.append(argument)
-    if name in _OUTER:
-        return construct(expr)
+    if name in _HOLIDAYS_LAST and is_constant(inputs[-1]):
+        inputs.pop()
+    if isinstance(tree, dict) and tree.keys() & _OUTER:
+        return name
     for node in inputs:
         if found := _dependence(node, schema):
             return found
-    return None if _is(expr, "is_row_separable") and not _is_series(expr) else construct(expr)
+    return None if _is(expr, "is_row_separable") and not _is_series(expr) else name
 
 
 def _dependence_with_function(expr: pl.Expr, schema: pl.Schema) -> str | None:
@@ -304,7 +322,7 @@ def _function_name(function: Tree) -> str:
     if key == "StringExpr":
         name = _function_name(options)
         return name if name in _NAMES else f"str.{name}"
-    if key in ("Boolean", "Range") or key.endswith("Expr"):
+    if key in ("Boolean", "Range", "Business") or key.endswith("Expr"):
         return _function_name(options)
     return _snake(key)
 

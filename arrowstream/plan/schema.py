@@ -94,7 +94,7 @@ def translated(doing: str, error: BaseException, schema: pl.Schema) -> PlanError
         return unknown_column(doing, quoted[1], schema)
     if isinstance(error, pl.exceptions.StructFieldNotFoundError):
         return PlanError(f'{doing}: there is no struct field "{fact.splitlines()[0]}"')
-    if isinstance(error, pl.exceptions.DuplicateError) and quoted:
+    if quoted and (isinstance(error, pl.exceptions.DuplicateError) or "is duplicate" in fact):
         return PlanError(
             f'{doing}: two columns would be called "{quoted[1]}"',
             hint='give one of them another name with .alias("…")',
