@@ -19,7 +19,7 @@ from arrowstream.errors import (
     StateError,
 )
 from arrowstream.protocols import Reader, Sink, Source
-from arrowstream.runtime.metrics import Metrics
+from arrowstream.runtime.metrics import Metrics, ProgressListener
 from arrowstream.runtime.report import Report
 
 __version__ = "0.1.0"
@@ -37,6 +37,7 @@ __all__ = [
     "LateRowsWarning",
     "Metrics",
     "PlanError",
+    "ProgressListener",
     "Reader",
     "Report",
     "RunningJob",

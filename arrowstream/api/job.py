@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from arrowstream.plan.nodes import Sinked
     from arrowstream.runtime.handle import RunningHandle
-    from arrowstream.runtime.metrics import Metrics
+    from arrowstream.runtime.metrics import Metrics, ProgressListener
     from arrowstream.runtime.options import RunOptions
     from arrowstream.runtime.report import Report
     from arrowstream.types import Duration, JobState, Mode, PathLike, Progress
@@ -51,7 +51,7 @@ class Job:
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> Report:
         """Run the job to the end of its input.
@@ -114,7 +114,7 @@ class Job:
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> RunningJob:
         """Run the job in the background; use it as `with job.start() as live:`.
@@ -250,7 +250,7 @@ def run(
     batch_rows: int | Literal["auto"] = "auto",
     threads: int | None = None,
     memory_limit: int | str | None = None,
-    progress: Progress = "auto",
+    progress: Progress | ProgressListener = "auto",
     runner: Literal["local", "ray"] = "local",
 ) -> Report:
     """Run several jobs over one read of their common input, with one checkpoint for all.
@@ -300,7 +300,7 @@ def start(
     batch_rows: int | Literal["auto"] = "auto",
     threads: int | None = None,
     memory_limit: int | str | None = None,
-    progress: Progress = "auto",
+    progress: Progress | ProgressListener = "auto",
     runner: Literal["local", "ray"] = "local",
 ) -> RunningJob:
     """Run several jobs in the background over one read of their common input.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from arrowstream.runtime.metrics import ProgressListener
     from arrowstream.types import Progress
 
 
@@ -37,7 +38,7 @@ class Results(Query):
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> pl.DataFrame:
         """Run the query and return all rows of its result.
@@ -51,7 +52,8 @@ class Results(Query):
         memory_limit
             Bytes, or a text such as "2GiB": bound of what waits between threads.
         progress
-            Show how far it is; "auto": on a terminal or in a notebook, if it takes long enough.
+            Show how far it is; "auto": on a terminal or in a notebook, if it takes long enough. Or an
+            object with `update(metrics)`, which is told about ten times a second.
         runner
             "local".
 
@@ -84,7 +86,7 @@ class Results(Query):
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> pl.DataFrame:
         """`collect` that leaves the event loop free; cancelling it stops the run.
@@ -117,7 +119,7 @@ class Results(Query):
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> Iterator[pa.RecordBatch]:
         """Run the query and give its rows as they come, of unbounded input too.
@@ -147,7 +149,7 @@ class Results(Query):
         batch_rows: int | Literal["auto"] = "auto",
         threads: int | None = None,
         memory_limit: int | str | None = None,
-        progress: Progress = "auto",
+        progress: Progress | ProgressListener = "auto",
         runner: Literal["local", "ray"] = "local",
     ) -> AsyncIterator[pa.RecordBatch]:
         """`iter_batches` for `async for`; cancelling or leaving it stops the run.
