@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 from rich.live import Live
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arrowstream.runtime.metrics import Metrics
-    from arrowstream.types import Progress as Setting
 
 AGGREGATES = {"bids": pl.len(), "total": pl.col("price").sum(), "top": pl.col("price").max()}
 COLUMNS = ("auction", "bidder", "price", "channel", "date_time")
@@ -158,7 +157,7 @@ def _replay(query: ars.Stream, batch_rows: int) -> pl.DataFrame:
     batches = []
     with Live(console=console.err, auto_refresh=False, transient=True) as live:
         board = _Board(live)
-        for batch in query.iter_batches(batch_rows=batch_rows, progress=cast("Setting", board)):
+        for batch in query.iter_batches(batch_rows=batch_rows, progress=board):
             if first_s is None:
                 first_s = time.perf_counter() - started
             frame = pl.DataFrame(batch)
