@@ -46,7 +46,6 @@ NAMES = (
     "garbage.before",  # what a later epoch has made superfluous
     "garbage.epoch",
     "garbage.runs",
-    "garbage.outbox",
     "garbage.after",
 )
 """All failpoints."""

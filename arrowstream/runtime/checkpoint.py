@@ -287,7 +287,6 @@ class Checkpoint:
         Runs and PREPAREs of later epochs stay, whoever wrote them: they may still be wanted.
         """
         epoch = prepare.epoch
-        failpoints.hit("garbage.before")
         for kind in ("plan", "prepare", "done"):
             for name in self.store.names(f"{kind}/"):
                 if numbers(name)[0] < epoch:

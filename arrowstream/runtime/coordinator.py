@@ -33,7 +33,6 @@ from arrowstream.runtime.events import (
     Publish,
     Published,
     StateWritten,
-    StopRequested,
     Tick,
     WriteDone,
     WritePlan,
@@ -101,9 +100,7 @@ class Coordinator:
             return []
         match event:
             case Tick(now_s):
-                return self._cut_if(self._time_is_up(now_s))
-            case StopRequested():
-                return self._cut_if(not self.ended)
+                return self._cut_if_due(now_s)
             case Failed(error):
                 self.failure = error
                 return [Abort(error)]
@@ -153,12 +150,11 @@ class Coordinator:
         progress.prepared = True
         return [WritePrepare(epoch)]
 
-    def _time_is_up(self, now_s: float) -> bool:
+    def _cut_if_due(self, now_s: float) -> list[Instruction]:
+        if self.every_s is None or self.cut_due or self.ended:
+            return []
         # While the epoch before is not done, a cut would only make the computing wait: let this one grow.
-        return self.every_s is not None and self.settled and now_s - self.begun_s >= self.every_s
-
-    def _cut_if(self, wanted: bool) -> list[Instruction]:  # noqa: FBT001 — a condition
-        if not wanted or self.cut_due or self.ended:
+        if not self.settled or now_s - self.begun_s < self.every_s:
             return []
         self.cut_due = True
         return [CutEpoch()]

@@ -1,6 +1,6 @@
 """Carries out what the coordinator decides: the one object that the run loop talks to about delivery.
 
-How the run loop uses it (all calls on the compute thread, except `abort` and `request_cut`):
+How the run loop uses it (all calls on the compute thread, except `abort`):
 
     driver = EpochDriver(sinks=…, job=…, checkpoint="state/", every=EpochEvery(rows=1_000_000))
     try:
@@ -20,26 +20,52 @@ How the run loop uses it (all calls on the compute thread, except `abort` and `r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import os
+import threading
+import time
+from concurrent.futures import wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from arrowstream.errors import StateError
+from arrowstream.runtime.checkpoint import Checkpoint, done_name, read_record
+from arrowstream.runtime.coordinator import Coordinator
+from arrowstream.runtime.epoch_writer import EpochWriter, collect_garbage
+from arrowstream.runtime.events import Abort, CutEpoch, EndOutbox, EpochClosed, Failed, Publish, Tick
+from arrowstream.runtime.outbox import check_outbox
+from arrowstream.runtime.recovery import (
+    JOB_NAME,
+    begin_job,
+    job_description,
+    load_state,
+    must_publish,
+    next_plan,
+    occupy,
+    take_generation,
+)
+from arrowstream.runtime.sinks import SinkProgress, SinkSpec, SinkWorker
+from arrowstream.state.stores import FolderStore, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     import polars as pl
     import pyarrow as pa
 
-    from arrowstream.protocols import Sink, Snapshot, Store
+    from arrowstream.protocols import Snapshot, Store
+    from arrowstream.runtime.checkpoint import Plan, Prepare
+    from arrowstream.runtime.events import Event, Instruction
     from arrowstream.types import Json, Mode, PathLike
 
+_Result = TypeVar("_Result")
 
-@dataclass(frozen=True, slots=True)
-class SinkSpec:
-    """One output of a run. `name` is unique in the run and stable over restarts."""
-
-    name: str
-    sink: Sink
-    schema: pl.Schema
+_WAIT_S = 1.0  # no wait is endless: a missed wake-up costs this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +135,6 @@ class Recovered:
     planned_final: bool
 
 
-@dataclass(slots=True)
-class SinkProgress:
-    """What a sink has done so far in this process; read by metrics, written by the sink's thread."""
-
-    rows: int = 0
-    batches: int = 0
-    bytes: int = 0
-    busy_s: float = 0.0
-    published_epoch: int = 0
-
-
-@dataclass(slots=True)
 class EpochDriver:
     """Runs the epoch protocol for one run.
 
@@ -132,6 +146,7 @@ class EpochDriver:
         What the checkpoint is checked against.
     checkpoint
         A folder, a store, or None: the same protocol over a store in memory, a new job every time.
+        Outboxes are kept by the sink, else in the checkpoint's folder, else in a temporary one.
     every
         When epochs end.
     mode
@@ -140,62 +155,263 @@ class EpochDriver:
         Bound of each sink's queue; one frame always fits.
     clock, wall_clock
         Seconds: monotonic, and since 1970.
-
-    Raises
-    ------
-    StateError
-        From the constructor, if another run of this process uses the checkpoint.
     """
 
-    sinks: Sequence[SinkSpec]
-    job: JobSpec
-    checkpoint: PathLike | Store | None
-    every: EpochEvery
-    mode: Mode = "error"
-    queue_bytes: int = 64 << 20
-    clock: Callable[[], float] | None = None
-    wall_clock: Callable[[], float] | None = None
-    progress: list[SinkProgress] = field(default_factory=list)
+    def __init__(
+        self,
+        *,
+        sinks: Sequence[SinkSpec],
+        job: JobSpec,
+        checkpoint: PathLike | Store | None,
+        every: EpochEvery,
+        mode: Mode = "error",
+        queue_bytes: int = 64 << 20,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sinks = sinks
+        self._job = job
+        self._store = _as_store(checkpoint)
+        self._every = every
+        self._mode: Mode = mode
+        self._queue_bytes = queue_bytes
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._workers: list[SinkWorker] = []
+        self._writer: EpochWriter | None = None
+        self._coordinator: Coordinator | None = None
+        self._planned: Plan | None = None
+        self._failure: BaseException | None = None
+        self._held = ExitStack()
+        self._changed = threading.Condition()
+
+    @property
+    def progress(self) -> list[SinkProgress]:
+        """What each sink has done so far in this process."""
+        return [worker.progress for worker in self._workers]
 
     def recover(self) -> Recovered:
         """Check the job, fence older processes, publish what was prepared, load the state.
 
-        Raises StateError (changed query, input or output; damaged file; output of somebody else),
-        ConnectorError. Nothing of an output is touched before all checks have passed.
+        Raises StateError (the checkpoint is in use in this process; changed query, input or output;
+        damaged file; output of somebody else) and ConnectorError.
         """
-        raise NotImplementedError
+        folder: Path | None = getattr(self._store, "folder", None)
+        self._held.enter_context(occupy(str(folder or id(self._store))))
+        outboxes = folder / "outbox" if folder else self._temporary_folder()
+        self._workers = [
+            SinkWorker(
+                index,
+                spec,
+                outbox_folder=getattr(spec.sink, "outbox_folder", None)
+                or outboxes / quote(spec.name, safe=""),
+                queue_bytes=self._queue_bytes,
+                on_event=self._handle,
+            )
+            for index, spec in enumerate(self._sinks)
+        ]
+        job_id = self._claim()
+        generation, base = take_generation(self._store, self._wall_clock)
+        if isinstance(self._store, FolderStore):
+            self._store.remove_leftovers()
+        checkpoint = Checkpoint(self._store, generation, base, self._wall_clock)
+        epoch = base.epoch if base else 0
+        self._settle(checkpoint, base)
+        complete = base is not None and base.final
+        self._planned = None if complete else next_plan(self._store, epoch)
+        for worker in self._workers:
+            worker.begin(epoch + 1)
+        self._coordinator = Coordinator(
+            sinks=len(self._workers), done=epoch, every_s=self._every.seconds, begun_s=self._clock()
+        )
+        self._writer = EpochWriter(checkpoint, self._workers, self._handle)
+        loaded = load_state(self._store, base) if base and not complete else {}
+        return Recovered(
+            job_id=job_id,
+            generation=generation,
+            epoch=epoch,
+            complete=complete,
+            cursors=base.cursors if base else None,
+            watermark=base.watermark if base else None,
+            snapshots={operator: OperatorState(*state) for operator, state in loaded.items()},
+            counters=base.counters if base else {},
+            planned_rows=self._planned.rows if self._planned else None,
+            planned_final=self._planned.final if self._planned else False,
+        )
 
     def rows_until_cut(self, rows: int) -> int | None:
         """How many rows this epoch still takes after its first `rows`; 0: close it now; None: no limit."""
-        raise NotImplementedError
-
-    def request_cut(self) -> None:
-        """Let `rows_until_cut` say 0 until the epoch is closed (`stop()`); callable from any thread."""
-        raise NotImplementedError
+        if self._planned is not None:
+            return None if self._planned.final else max(self._planned.rows - rows, 0)
+        if self._every.rows is not None:
+            return max(self._every.rows - rows, 0)
+        self._handle(Tick(self._clock()))
+        assert self._coordinator is not None
+        return 0 if self._coordinator.cut_due and rows else None
 
     def emit(self, sink_index: int, frame: pl.DataFrame, *, timeout_s: float) -> bool:
         """Hand rows of the current epoch to a sink; False if its queue stayed full for `timeout_s`.
 
         Raises what any thread of the driver has failed with.
         """
-        raise NotImplementedError
+        self.check()
+        return self._workers[sink_index].put(frame, timeout_s=timeout_s)
 
     def close_epoch(self, end: EpochEnd) -> None:
         """End the current epoch. Blocks only until the epoch before it is done; raises as `emit` does."""
-        raise NotImplementedError
+        coordinator, writer = self._coordinator, self._writer
+        assert coordinator is not None
+        assert writer is not None
+        self.check()
+        epoch = coordinator.closed + 1
+        if self._planned is not None and end.rows != self._planned.rows:
+            raise StateError(
+                f"epoch {epoch} had {self._planned.rows} rows before a crash, and {end.rows} now",
+                hint="restore the input as it was, or start anew with another checkpoint and another output",
+            )
+        self._planned = None
+        writer.ends[epoch] = end
+        self._handle(EpochClosed(epoch, end.final, self._clock()))
+        self._wait(lambda: coordinator.may_compute)
 
     def check(self) -> None:
         """Raise what any thread of the driver has failed with."""
-        raise NotImplementedError
+        if self._failure is not None:
+            raise self._failure
 
     def done_epoch(self) -> int:
         """The last epoch that every sink has published; callable from any thread."""
-        raise NotImplementedError
+        return self._coordinator.done if self._coordinator else 0
 
     def finish(self) -> None:
         """Wait until every closed epoch is done, then close the sinks. Raises as `emit` does."""
-        raise NotImplementedError
+        coordinator = self._coordinator
+        assert coordinator is not None
+        self._wait(lambda: coordinator.settled)
+        self._end(at_once=False)
+        self.check()
 
     def abort(self, error: BaseException) -> None:
         """Stop all threads, publish nothing more, close the sinks. Idempotent; any thread; never hangs."""
-        raise NotImplementedError
+        self._handle(Failed(error))
+        self._end(at_once=True)
+
+    def _claim(self) -> str:
+        """Check whose checkpoint and whose outputs these are; take them."""
+        description = job_description(
+            canonical=self._job.canonical,
+            fingerprint=self._job.fingerprint,
+            inputs=self._job.inputs,
+            sinks=[_describe(spec) for spec in self._sinks],
+        )
+        job_id, begun = begin_job(self._store, description)
+        try:
+            for worker in self._workers:
+                claim = getattr(worker.spec.sink, "claim", None)
+                if claim is not None:
+                    self._result(
+                        worker.call(partial(claim, job_id=job_id, mode=self._mode, schema=worker.spec.schema))
+                    )
+        except BaseException:
+            if begun:  # nothing has been done for this job yet: leave no checkpoint behind
+                self._store.delete(JOB_NAME)
+            raise
+        return job_id
+
+    def _settle(self, checkpoint: Checkpoint, base: Prepare | None) -> None:
+        """Ask every sink for its marker, and finish the epoch that was prepared."""
+        epoch = base.epoch if base else 0
+        done = read_record(self._store, done_name(epoch)) is not None
+        opened = [(worker, worker.open(checkpoint.generation)) for worker in self._workers]
+        waiting = [
+            worker
+            for worker, marker in opened
+            if must_publish(
+                worker.spec.name,
+                self._result(marker),
+                epoch=epoch,
+                done=done,
+                delivery=worker.spec.sink.delivery,
+            )
+        ]
+        if base is None:
+            return
+        outboxes = {outbox.sink: outbox for outbox in base.outboxes}
+        for worker in waiting:
+            check_outbox(outboxes[worker.spec.name], worker.outbox_folder)
+        checkpoint.require_newest()
+        for published in [worker.publish(epoch, outboxes[worker.spec.name]) for worker in waiting]:
+            self._result(published)
+        checkpoint.done(epoch)
+        collect_garbage(checkpoint, base, self._workers)
+
+    def _handle(self, event: Event) -> None:
+        """Pass an event to the coordinator, and on to the threads what it instructs."""
+        with self._changed:
+            if isinstance(event, Failed) and self._failure is None:
+                self._failure = event.error
+            if self._coordinator is not None:
+                for instruction in self._coordinator.handle(event):
+                    self._carry_out(instruction)
+            self._changed.notify_all()
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        """Queue it for the thread that does it; never blocks."""
+        assert self._writer is not None
+        match instruction:
+            case EndOutbox():
+                for worker in self._workers:
+                    worker.end_epoch()
+            case Publish(epoch, sink):
+                self._workers[sink].publish(epoch, self._workers[sink].outboxes[epoch])
+            case Abort():
+                self._writer.stop(at_once=True)
+                for worker in self._workers:
+                    worker.stop()
+            case CutEpoch():
+                pass  # `rows_until_cut` asks for it
+            case _:
+                self._writer.put(instruction)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            while not condition():
+                self.check()
+                self._changed.wait(_WAIT_S)
+        self.check()
+
+    def _result(self, future: Future[_Result]) -> _Result:
+        while True:
+            finished, _ = wait([future], timeout=_WAIT_S)
+            self.check()
+            if finished:
+                return future.result()
+
+    def _temporary_folder(self) -> Path:
+        return Path(self._held.enter_context(TemporaryDirectory(prefix="arrowstream-")))
+
+    def _end(self, *, at_once: bool) -> None:
+        if self._writer is not None:
+            self._writer.stop(at_once=at_once)
+            self._writer.join()
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.join()
+        self._held.close()
+
+
+def _as_store(checkpoint: PathLike | Store | None) -> Store:
+    if checkpoint is None:
+        return MemoryStore()
+    return FolderStore(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint
+
+
+def _describe(spec: SinkSpec) -> dict[str, Json]:
+    """What a checkpoint pins of a sink: where it writes, and how."""
+    identity = getattr(spec.sink, "identity", None)
+    return {
+        "name": spec.name,
+        "delivery": spec.sink.delivery,
+        "sink": identity() if identity is not None else type(spec.sink).__qualname__,
+    }

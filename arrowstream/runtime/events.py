@@ -67,11 +67,6 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class StopRequested:
-    """Somebody wants the current epoch to end soon."""
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """Something went wrong, anywhere."""
 
@@ -81,7 +76,7 @@ class Failed:
 Step: TypeAlias = PlanWritten | StateWritten | OutboxReady | Prepared | Published | Done
 """Something that an epoch needed has been done."""
 
-Event: TypeAlias = EpochClosed | Tick | StopRequested | Failed | Step
+Event: TypeAlias = EpochClosed | Tick | Failed | Step
 
 
 @dataclass(frozen=True, slots=True)

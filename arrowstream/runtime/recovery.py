@@ -28,7 +28,6 @@ from arrowstream import durable
 from arrowstream.errors import StateError
 from arrowstream.runtime.checkpoint import (
     Base,
-    Outbox,
     Plan,
     Prepare,
     base_name,
@@ -44,7 +43,6 @@ from arrowstream.runtime.checkpoint import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from arrowstream.protocols import Store
     from arrowstream.types import Delivery, Json
@@ -181,26 +179,10 @@ def must_publish(sink: str, marker: int | None, *, epoch: int, done: bool, deliv
     prepared = f"epoch {epoch}" if epoch else "nothing"
     raise StateError(
         f"{sink} has published {found}, but the checkpoint has prepared {prepared}",
-        hint="the checkpoint or the output was set back, removed, or written by somebody else: restore the pair "
-        'of them, or start anew with a new checkpoint and mode="overwrite"',
+        hint="the checkpoint or the output was set back, removed, or written by somebody else: restore both "
+        'from one time, or start anew with another checkpoint and mode="overwrite"',
         operator_id=sink,
     )
-
-
-def check_outbox(outbox: Outbox, path: Path) -> None:
-    """Raise StateError unless the outbox is what PREPARE says."""
-    try:
-        intact = path.stat().st_size == outbox.bytes and durable.sha256_of(path) == outbox.sha256
-    except OSError as error:
-        raise StateError(
-            f"{path}, output that is still to be published, cannot be read: {error.strerror or error}",
-            hint="restore the file, or start anew with another checkpoint and another output",
-        ) from error
-    if not intact:
-        raise StateError(
-            f"{path}, output that is still to be published, is damaged: its checksum does not match",
-            hint="restore it from a copy, or start anew with another checkpoint and another output",
-        )
 
 
 def _read_prepare(store: Store, base: tuple[int, int] | None) -> Prepare | None:
