@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arrowstream.kernels.compile import kernel
+from arrowstream.kernels.memory import prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,11 @@ PARTITION_SHIFT = 44
 
 SMALLEST_BITS = 4  # an index begins with 16 slots: many tiny windows must stay cheap
 LOAD_SHIFT = 1  # an index is rehashed when more than half full: probes stay short
+
+PREFETCH_FROM_BITS = 17
+"""An index of so many slots no longer fits the core's own cache: its lines are asked for ahead."""
+_SLOT_AHEAD = 24  # rows ahead at which the slot of the index is asked for …
+_KEY_AHEAD = 12  # … and, the slot being there by then, the stored key
 
 _NO_TIME = np.int64(-(2**63))
 
@@ -88,6 +94,18 @@ def assigner(words: int) -> Callable[..., int]:
     half = np.uint64(32)
     one = np.uint64(1)
     all_bits = np.uint64(64)
+    far = np.uint64(64 - PREFETCH_FROM_BITS)
+
+    @kernel
+    def hash_of(array: Any, at: int) -> Any:
+        h = np.uint64(0)
+        for j in range(words):
+            if j > 0:
+                h ^= h >> half
+            h = (h ^ np.uint64(array[at + j])) * multiplier
+        if words > 1:
+            h = (h ^ (h >> half)) * multiplier
+        return h
 
     def assign(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one fused pass is the point
         begin: int,
@@ -113,6 +131,8 @@ def assigner(words: int) -> Callable[..., int]:
         has_partition = partition.size > 0
         directory_mask = np.uint64(directory.size - 1)
         n_groups = counters[GROUPS]
+        pool_address = np.uint64(pool.ctypes.data)
+        keys_address = np.uint64(group_keys.ctypes.data)
 
         low, high = np.int64(0), np.int64(0)  # the pane of the last row; empty at first
         first_end, last_end = np.int64(0), np.int64(0)
@@ -207,13 +227,13 @@ def assigner(words: int) -> Callable[..., int]:
                 mask = (one << np.uint64(bits)) - one
                 limit = np.int64(1) << (bits - LOAD_SHIFT)
 
-            h = np.uint64(0)
-            for j in range(words):
-                if j > 0:
-                    h ^= h >> half
-                h = (h ^ np.uint64(keys[i * words + j])) * multiplier
-            if words > 1:
-                h = (h ^ (h >> half)) * multiplier
+            if shift <= far and i + _SLOT_AHEAD < end:
+                # Guesses that those rows are of this pane; a wrong guess costs only the line.
+                slot = offset + (hash_of(keys, (i + _SLOT_AHEAD) * words) >> shift)
+                prefetch(pool_address + (slot << np.uint64(2)))
+                entry = pool[offset + (hash_of(keys, (i + _KEY_AHEAD) * words) >> shift)]
+                prefetch(keys_address + np.uint64(entry) * np.uint64(8 * words))
+            h = hash_of(keys, i * words)
             position = h >> shift
             while True:
                 entry = pool[offset + position]
@@ -231,8 +251,9 @@ def assigner(words: int) -> Callable[..., int]:
                 groups[i] = entry - 1
                 continue
 
-            if pane_groups >= limit:  # rehash into an index of twice the size
-                bits = panes[at + PANE_BITS] + 1
+            if pane_groups >= limit:  # rehash into a larger index
+                bits = panes[at + PANE_BITS]
+                bits += 1 if bits < PREFETCH_FROM_BITS else 2
                 used = counters[POOL_USED]
                 if used + (np.int64(1) << bits) > pool.size:
                     panes[at + PANE_GROUPS] = pane_groups
@@ -247,18 +268,14 @@ def assigner(words: int) -> Callable[..., int]:
                 mask = (one << np.uint64(bits)) - one
                 limit = np.int64(1) << (bits - LOAD_SHIFT)
                 for s in range(old_size):
+                    if shift <= far and s + _SLOT_AHEAD < old_size:
+                        entry = pool[old_offset + np.uint64(s + _SLOT_AHEAD)]
+                        prefetch(keys_address + np.uint64(entry) * np.uint64(8 * words))
                     entry = pool[old_offset + np.uint64(s)]
                     if entry == 0:
                         continue
                     g = np.int64(entry) - 1
-                    k = np.uint64(0)
-                    for j in range(words):
-                        if j > 0:
-                            k ^= k >> half
-                        k = (k ^ np.uint64(group_keys[g * words + j])) * multiplier
-                    if words > 1:
-                        k = (k ^ (k >> half)) * multiplier
-                    position = k >> shift
+                    position = hash_of(group_keys, g * words) >> shift
                     while pool[offset + position] != 0:
                         position = (position + one) & mask
                     pool[offset + position] = entry

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
 import numpy as np
 
 from arrowstream.kernels.compile import kernel
+from arrowstream.kernels.memory import load_byte, load_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,24 +31,6 @@ ENTRY_HASH, ENTRY_OFFSET, ENTRY_LENGTH = range(3)
 ENTRY_COLUMNS = 3
 
 
-def _loader(llvm_bits: int, result: Any) -> Callable[..., Any]:
-    """Code that loads one integer of `llvm_bits` bits from an address."""
-
-    def load(typing_context: Any, address: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            pointer = builder.inttoptr(arguments[0], ir.IntType(llvm_bits).as_pointer())
-            loaded = builder.load(pointer, align=1)
-            return loaded
-
-        return result(types.uint64), generate
-
-    return load
-
-
-_load_word = intrinsic(_loader(64, types.uint64))
-_load_byte = intrinsic(_loader(8, types.uint8))
-
-
 @kernel
 def _hash_bytes(address: Any, length: int) -> Any:
     """A 64-bit hash of `length` bytes (at least 8) at `address`.
@@ -62,9 +41,9 @@ def _hash_bytes(address: Any, length: int) -> Any:
     h = np.uint64(length) * multiplier
     whole = length // 8
     for i in range(whole):
-        h = (h ^ _load_word(address + np.uint64(8 * i))) * multiplier
+        h = (h ^ load_word(address + np.uint64(8 * i))) * multiplier
         h ^= h >> np.uint64(29)
-    h = (h ^ _load_word(address + np.uint64(length - 8))) * multiplier
+    h = (h ^ load_word(address + np.uint64(length - 8))) * multiplier
     h ^= h >> np.uint64(32)
     return h | np.uint64(1)  # 0 marks an empty slot
 
@@ -72,10 +51,10 @@ def _hash_bytes(address: Any, length: int) -> Any:
 @kernel
 def _equal_bytes(left: Any, right: Any, length: int) -> bool:
     for i in range(length // 8):
-        if _load_word(left + np.uint64(8 * i)) != _load_word(right + np.uint64(8 * i)):
+        if load_word(left + np.uint64(8 * i)) != load_word(right + np.uint64(8 * i)):
             return False
     tail = np.uint64(length - 8)  # at least 8 bytes: the last word overlaps the one before it
-    return _load_word(left + tail) == _load_word(right + tail)
+    return load_word(left + tail) == load_word(right + tail)
 
 
 @kernel
@@ -120,7 +99,7 @@ def intern(
                     counters[RESUME] = i
                     return NEEDS_ARENA
                 for b in range(length):
-                    arena[offset + b] = _load_byte(address + np.uint64(b))
+                    arena[offset + b] = load_byte(address + np.uint64(b))
                 table[entry + ENTRY_HASH] = h
                 table[entry + ENTRY_OFFSET] = offset
                 table[entry + ENTRY_LENGTH] = length

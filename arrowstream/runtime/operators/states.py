@@ -138,7 +138,7 @@ def _wrapped(values: Array, dtype: pl.DataType) -> pl.Series:
     """Integers in `dtype`, wrapping round as Polars' arithmetic does."""
     if not dtype.is_integer():
         return plain_values(np.ascontiguousarray(values), dtype)
-    return pl.Series(values.astype(_NUMPY_INTEGERS[str(dtype)]))
+    return pl.Series(values.astype(_NUMPY_INTEGERS[str(dtype)], copy=False))
 
 
 _NUMPY_INTEGERS = {
@@ -176,6 +176,8 @@ def _finish_extreme(partial: Partial, valid: Array, parts: Sequence[Array]) -> p
     if values.dtype == np.float64:
         return _where(valid > 0, pl.Series(values).cast(partial.dtype))
     usable = valid > 0
+    if usable.all():
+        return plain_values(values, partial.dtype)
     return _where(usable, plain_values(np.where(usable, values, 0), partial.dtype))
 
 
