@@ -172,10 +172,16 @@ class FileSource:
         """Why the watermark stands still until the end, in words for `explain()`; None if it moves."""
         if self._event_time is None:
             return "no event-time column is read from the files"
+        time_type = self._time_type()
         blind = [
             file.path
             for file in self._files
-            if file.part_rows and None in _minimums(file, self.format, self._event_time, self._time_type())
+            if any(
+                rows and time is None
+                for rows, time in zip(
+                    file.part_rows, _minimums(file, self.format, self._event_time, time_type), strict=True
+                )
+            )
         ]
         if not blind:
             return None

@@ -214,7 +214,9 @@ class LazyReader:
                 if self._batches is None:
                     self._batches = self._frame.collect_batches(chunk_size=max_rows, maintain_order=True)
                 frame = next(self._batches, None)
-            except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            except OSError as error:
+                raise ConnectorError(f"the LazyFrame failed: {error}", offset=self._row) from error
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
                 raise DataError(f"the LazyFrame failed: {error}", offset=self._row) from error
         if frame is None:
             return None

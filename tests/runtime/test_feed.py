@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.config import END_OF_TIME, NO_TIME, PARTITION
+from arrowstream.connectors.files.source import ParquetSource
 from arrowstream.errors import ConnectorError, DataError
 from arrowstream.runtime import feed as feed_module
 from arrowstream.runtime.feed import Feed
@@ -422,6 +426,60 @@ def test_dates_and_integers_order_as_well():
     feed = Feed(Days([[3, 4], [None, 1, 9]]), event_time="d")
     assert ids_left(feed) == [1000, 1001, 0, 1, 1002]
     feed.close()
+
+
+@pytest.mark.parametrize("clock_by", ["scan", "file"])
+def test_files_give_the_same_rows_whatever_the_bytes(tmp_path, clock_by):
+    times = [[(row * 7 + index * 3) % 50 + row for row in range(400)] for index in range(20)]
+    for index, column_ in enumerate(times):
+        ids = [index * 1000 + row for row in range(400)]
+        frame = pl.DataFrame({"t": pl.Series(column_).cast(pl.Datetime("us")), "id": ids})
+        frame.write_parquet(tmp_path / f"{index}.parquet", row_group_size=90)
+    source = ParquetSource(tmp_path, clock_by=clock_by, event_time="t")
+    expected = (
+        merge_oracle(times)
+        if clock_by == "file"
+        else [index * 1000 + row for index in range(20) for row in range(400)]
+    )
+    for queue_bytes in (0, 1 << 20):
+        feed = Feed(source, event_time="t", queue_bytes=queue_bytes)
+        assert ids_left(feed) == expected
+        feed.close()
+    feed = Feed(source, event_time="t")
+    assert feed.horizon() == 0
+    ids = []
+    while len(ids) < 5555:
+        ids += take(feed, 5555 - len(ids))["id"].to_list()
+    assert ids == expected[:5555]
+    again = Feed(source, event_time="t", cursors=feed.cursors())
+    assert again.horizon() == feed.horizon() > 0
+    assert ids_left(again) == expected[5555:]
+    feed.close()
+    again.close()
+
+
+def test_a_process_ends_with_a_feed_open(tmp_path):
+    for index in range(3):
+        pl.DataFrame({"t": range(200_000)}).write_parquet(tmp_path / f"{index}.parquet", row_group_size=5000)
+    script = f"""
+        from arrowstream.connectors.files.source import ParquetSource
+        from arrowstream.runtime.feed import Feed
+        feeds = []
+        for clock_by in ("scan", "file"):
+            source = ParquetSource({str(tmp_path)!r}, clock_by=clock_by, event_time="t")
+            feeds.append(Feed(source, event_time="t", queue_bytes=1))
+            while feeds[-1].next(100, 1) is None:
+                pass
+        print("end")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        timeout=60,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 
 def wait_until(condition):
