@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arrowstream import nexmark
 
-FOLDER = Path(__file__).parent / "data"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 COLUMNS = ("auction", "bidder", "price", "channel", "date_time")
 FILES = 4
 SEED = 0
 _BIDS, _BEFORE, _EPOCH = 46, 4, 50  # of 50 events the first 4 are no bids
 
 
-def bids(rows: int) -> tuple[str, int]:
-    """Glob and size in bytes of the files of so many bids; written unless they are there."""
-    folder = FOLDER / f"bids-{rows}-seed-{SEED}"
+def bids(data: Path, rows: int) -> tuple[str, int]:
+    """Glob and size in bytes of the files of so many bids in `data`; written unless they are there."""
+    folder = data / f"bids-{rows}-seed-{SEED}"
     if not folder.exists():
         epochs, rest = divmod(rows, _BIDS)
         partial = folder.with_suffix(".partial")  # renamed when whole: an interrupted one is written again

@@ -13,9 +13,13 @@ import polars as pl
 from contender import ContenderError, ContenderProcess, Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from question import Question
+
+
+HOPELESS = 10
+"""A contender that takes so many times as long as the fastest is timed once only."""
 
 
 class UnequalResultsError(Exception):
@@ -28,6 +32,7 @@ def measure(
     *,
     rows: int,
     rounds: int,
+    data: Path,
     only: Sequence[str],
     say: Callable[[str], None],
 ) -> tuple[dict[str, Measured], dict[str, str]]:
@@ -39,11 +44,11 @@ def measure(
     failures: dict[str, str] = {}
     shuffled = random.Random(0)  # noqa: S311  (an order, not a secret)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=dataset.FOLDER)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=data)))
 
         def start(contender: str) -> ContenderProcess:
             count = measured[contender].rows
-            files = dataset.bids(count)[0] if question.from_files else ""
+            files = dataset.bids(data, count)[0] if question.from_files else ""
             return ContenderProcess(
                 name, contender, measured[contender], files, folder / contender.replace(" ", "-")
             )
@@ -66,6 +71,8 @@ def measure(
             order = list(wanted if question.fresh_process else processes)
             shuffled.shuffle(order)
             for contender in order:
+                if _hopeless(contender, measured):
+                    continue
                 say(f"round {number + 1} of {rounds}: {contender}")
                 try:
                     if question.fresh_process:
@@ -76,6 +83,12 @@ def measure(
                 except ContenderError as error:
                     failures[contender] = str(error)
     return {contender: result for contender, result in measured.items() if result.seconds}, failures
+
+
+def _hopeless(contender: str, measured: Mapping[str, Measured]) -> bool:
+    """Whether more rounds can tell nothing new of this contender."""
+    times = {name: result.seconds_per_million for name, result in measured.items() if result.seconds}
+    return contender in times and times[contender] > HOPELESS * min(times.values())
 
 
 def _check_equal(first: Path | None, saved: Path) -> Path:

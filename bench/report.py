@@ -73,12 +73,12 @@ def section(question: Question, measured: Mapping[str, Measured], failures: Mapp
         "",
         f"{question.asks[0].upper()}{question.asks[1:]}.",
         "",
-        "| contender | rows | median s | spread s | M rows/s | CPU s | peak MiB | result rows |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| contender | rows | runs | median s | spread s | M rows/s | CPU s | peak MiB | result rows |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, result in sorted(measured.items(), key=lambda item: item[1].seconds_per_million):
         lines.append(
-            f"| {name} | {result.rows:,} | {median(result.seconds):.3f} "
+            f"| {name} | {result.rows:,} | {len(result.seconds)} | {median(result.seconds):.3f} "
             f"| {min(result.seconds):.3f}–{max(result.seconds):.3f} | {result.rows_per_second / 1e6:.1f} "
             f"| {median(result.cpu_seconds):.2f} | {result.peak_bytes / 2**20:,.0f} "
             f"| {'' if result.result_rows is None else f'{result.result_rows:,}'} |"

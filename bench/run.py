@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dataset
@@ -22,7 +23,7 @@ ROWS = 20_000_000
 def main() -> int:
     """Run the questions asked for; 1 if two contenders disagree."""
     options = _arguments()
-    dataset.FOLDER.mkdir(exist_ok=True)
+    options.data.mkdir(exist_ok=True)
     facts = report.machine()
     print(" · ".join(f"{name} {value}" for name, value in facts.items()))
     sections, results = {}, {}
@@ -30,11 +31,17 @@ def main() -> int:
         question: Question = importlib.import_module(f"questions.{name}").QUESTION
         if question.from_files:
             for factor in {question.rows_factor.get(contender, 1) for contender in question.contenders}:
-                size = dataset.bids(round(options.rows * factor))[1]
+                size = dataset.bids(options.data, round(options.rows * factor))[1]
                 print(f"\n{options.rows * factor:,.0f} bids, {size / 1e6:,.0f} MB of zstd Parquet")
         try:
             measured, failures = measure(
-                name, question, rows=options.rows, rounds=options.rounds, only=options.only, say=_say
+                name,
+                question,
+                rows=options.rows,
+                rounds=options.rounds,
+                data=options.data,
+                only=options.only,
+                say=_say,
             )
         except UnequalResultsError as error:
             print(f"{name}: {error}", file=sys.stderr)
@@ -59,6 +66,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("questions", nargs="*", help=f"some of: {', '.join(QUESTIONS)} (default: all)")
     parser.add_argument("--rows", type=int, default=ROWS, help="bids to replay (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="timed runs of each contender (default: 5)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).parent / "data", help="where the input is kept"
+    )
     parser.add_argument("--only", nargs="*", default=[], metavar="CONTENDER", help="these contenders alone")
     parser.add_argument(
         "--write",
