@@ -133,10 +133,8 @@ class Windowed(Step):
 
     @property
     def tumbling(self) -> bool:
-        """Whether each row lies in exactly one window."""
-        return self.every == self.period or (
-            self.every_units is not None and self.every_units == self.period_units
-        )
+        """Whether each row lies in exactly one window; calendar windows always tumble."""
+        return self.every_units is None or self.every_units == self.period_units
 
 
 @dataclass(frozen=True, slots=True, eq=False)
