@@ -73,7 +73,7 @@ class Report:
             lines.append(f"  watermark: {self.watermark}")
         if self.late_rows or self.missed_windows:
             lines.append(f"  late: {late_text(self.late_rows, self.missed_windows)}")
-            lines.append(f"  nothing would have been late with lateness={self.lateness_needed!r}")
+            lines.append(f'  nothing would have been late with lateness="{self.lateness_needed}"')
         if self.skipped_rows:
             lines.append(f"  skipped: {count(self.skipped_rows, 'row')} without event time")
         return lines

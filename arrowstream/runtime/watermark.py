@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ Int64s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 UInt32s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6}
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, as the column is
 _DAY_NS = 86400 * 10**9
 _STEPS = (("d", _DAY_NS), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
 
@@ -105,15 +107,16 @@ def unit_ns(dtype: pl.DataType) -> int | None:
 
 def as_datetime(time: int, dtype: pl.DataType) -> datetime | None:
     """A physical event time as Python shows it (cut to microseconds); None if it has no such value."""
-    if not is_finite(time) or unit_ns(dtype) is None:
+    unit = unit_ns(dtype)
+    if not is_finite(time) or unit is None:
         return None
+    # Not by Polars, which panics on years that Python's datetime does not have.
     try:
-        value = pl.Series([time], dtype=pl.Int64).cast(dtype).item()
-    except (pl.exceptions.PolarsError, ValueError, OverflowError):
-        return None  # a year that Python's datetime does not have
-    if isinstance(value, datetime):
-        return value
-    return datetime(value.year, value.month, value.day) if isinstance(value, date) else None  # noqa: DTZ001
+        value = _EPOCH + timedelta(microseconds=time * unit // 1000)
+    except OverflowError:
+        return None
+    zone = getattr(dtype, "time_zone", None)
+    return value if zone is None else value.replace(tzinfo=UTC).astimezone(ZoneInfo(zone))
 
 
 def lateness_text(lateness: int, dtype: pl.DataType) -> str:
