@@ -21,7 +21,14 @@ from arrowstream.plan.nodes import (
     Sinked,
     Window,
 )
-from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
+from arrowstream.plan.schema import (
+    POLARS_ERRORS,
+    checked_names,
+    duplicate_column,
+    out_schema,
+    translated,
+    unknown_column,
+)
 from arrowstream.plan.selectors import expand
 from arrowstream.plan.verbs import VERBS, check_row_by_row, explicit, origins, runnable, selected
 from arrowstream.plan.windows import grid
@@ -248,7 +255,10 @@ def aggregate(windows: Window, /, *aggs: IntoExprs, **named_aggs: IntoExpr) -> W
         unselected=(*windows.keys, windows.index_column),
     )
     for expr in exprs:
-        if len(outputs([expr])) != 1:
+        found = len(outputs([expr]))
+        if not found:  # Polars drops an aggregate that is called as the index column or a boundary
+            raise duplicate_column("agg", expr.meta.output_name(raise_if_undetermined=False) or str(expr))
+        if found > 1:
             raise PlanError(
                 f"agg: {expr} gives several columns, which cannot be told apart",
                 hint="write one expression for each column",

@@ -86,6 +86,14 @@ def unknown_column(doing: str, name: str, columns: Iterable[str]) -> PlanError:
     )
 
 
+def duplicate_column(doing: str, name: str) -> PlanError:
+    """The error for two columns of one name."""
+    return PlanError(
+        f'{doing}: two columns would be called "{name}"',
+        hint='give one of them another name with .alias("…")',
+    )
+
+
 def translated(doing: str, error: BaseException, schema: pl.Schema) -> PlanError:
     """A Polars error as a PlanError that names the verb."""
     fact = str(error).strip()
@@ -95,10 +103,7 @@ def translated(doing: str, error: BaseException, schema: pl.Schema) -> PlanError
     if isinstance(error, pl.exceptions.StructFieldNotFoundError):
         return PlanError(f'{doing}: there is no struct field "{fact.splitlines()[0]}"')
     if quoted and (isinstance(error, pl.exceptions.DuplicateError) or "is duplicate" in fact):
-        return PlanError(
-            f'{doing}: two columns would be called "{quoted[1]}"',
-            hint='give one of them another name with .alias("…")',
-        )
+        return duplicate_column(doing, quoted[1])
     summary = fact.split("\n\n")[0].replace("\n", " ")
     place = _IN_EXPRESSION.search(fact)
     return PlanError(f"{doing}: {summary}" + (f" (in {place[1].strip()})" if place else ""))

@@ -153,23 +153,20 @@ def _unnest(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[st
     return (names,), kwargs
 
 
-def _unpivot(
-    verb: str,
-    schema: pl.Schema,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Explicit:
+def _unpivot(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
     options = dict(zip(("on",), args, strict=False)) | kwargs
     index = () if options.get("index") is None else column_names(verb, schema, (options["index"],))
     if options.get("on") is None:
         values = tuple(name for name in schema if name not in index)
     else:
         values = column_names(verb, schema, (options["on"],))
+    # Polars has its own order of the index columns, which depends on how they were written.
+    unpivoted = out_schema(verb, schema, lambda frame: frame.unpivot(*args, **kwargs))
     names = {
         "variable_name": options.get("variable_name") or "variable",
         "value_name": options.get("value_name") or "value",
     }
-    return (values,), {"index": index, **names}
+    return (values,), {"index": tuple(unpivoted)[:-2], **names}
 
 
 def _drop_nulls(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
@@ -197,7 +194,7 @@ def _fill_null(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict
 
 
 def column_names(verb: str, schema: pl.Schema, args: tuple[Any, ...]) -> tuple[str, ...]:
-    """The columns that names and selectors stand for, in the order of the schema."""
+    """The columns that names and selectors stand for, in the order in which they are given."""
     selectors: list[Any] = []
     for arg in args:
         if arg is None:
@@ -207,13 +204,13 @@ def column_names(verb: str, schema: pl.Schema, args: tuple[Any, ...]) -> tuple[s
     for expr in exprs:
         if not expr.meta.is_column_selection(allow_aliasing=False):
             raise PlanError(f"{verb}: {expr} is neither a column nor a selector")
-    found: set[str] = set()
+    found: dict[str, pl.DataType] = {}
     for expr in exprs:
         try:
             found.update(empty(schema).select(expr).collect_schema())
         except POLARS_ERRORS as error:
             raise translated(verb, error, schema) from error
-    return tuple(name for name in schema if name in found)
+    return tuple(found)
 
 
 _VERBS: dict[str, Callable[[str, pl.Schema, tuple[Any, ...], dict[str, Any]], Explicit]] = {

@@ -170,6 +170,11 @@ def test_aggregates(bids):
     assert refused(bids, group_by="auction", aggs=[col("auction").sum()]) == (
         'agg: two columns would be called "auction"\n  hint: give one of them another name with .alias("…")'
     )
+    for name, options in (("t", {}), ("_lower_boundary", {"include_boundaries": True})):
+        assert refused(bids, aggs=[pl.len(), col("t").max().alias(name)], **options) == (
+            f'agg: two columns would be called "{name}"\n'
+            '  hint: give one of them another name with .alias("…")'
+        )
     several = col("auction", "price").map_batches(lambda s: s.sum(), return_dtype=pl.Int64)
     assert refused(bids, aggs=[several]) == (
         f"agg: {several} gives several columns, which cannot be told apart\n"
