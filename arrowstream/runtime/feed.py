@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field
-from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 
 from arrowstream.config import END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
+from arrowstream.runtime.lanes import Held, Lane, Piece, columns, merged, move_cursors, running_maxima, split
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
-    from arrowstream.protocols import Reader, Source
+    from arrowstream.protocols import Source
     from arrowstream.types import Json, Position
 
 QUEUE_BYTES = 64 << 20
@@ -37,104 +35,6 @@ _BATCHES_AHEAD = 4  # of one partition within its share of the bytes
 _WAIT_S = 0.5  # an upper bound for every wait; wake-ups are by notification
 _JOIN_S = 5.0
 _BYTES_OF_VARIABLE = 32  # a guess at a string, list or struct
-
-
-class _Held(NamedTuple):
-    """A batch that has been read and is not wholly handed out."""
-
-    rows: int
-    size_bytes: int
-    position: Position
-
-
-class _Piece(NamedTuple):
-    """Rows with their running maxima and partitions (several partitions only)."""
-
-    frame: pl.DataFrame
-    maxima: NDArray[np.int64] | None
-    partitions: NDArray[np.uint32] | None
-
-
-@dataclass(slots=True, eq=False)
-class _Lane:
-    """One partition: its reader, what has been read of it, and the cursor behind the last row handed out."""
-
-    index: int
-    name: str
-    reader: Reader | None
-    position: Position | None
-    skip: int
-    maximum: int
-    ended: bool
-    # of the thread that reads, and behind the lock
-    maximum_read: int = NO_TIME
-    skip_read: int = 0
-    is_reading: bool = False
-    exhausted: bool = False
-    error: BaseException | None = None
-    arrived: deque[_Piece] = field(default_factory=deque)
-    held: deque[_Held] = field(default_factory=deque)
-    held_bytes: int = 0
-    rows_read: int = 0
-    # of the consumer
-    waiting: deque[_Piece] = field(default_factory=deque)
-    maximum_waiting: int = NO_TIME
-    is_over: bool = False
-    rows_out: int = 0
-    horizon: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        self.maximum_read = self.maximum
-        self.skip_read = self.skip
-        self.exhausted = self.ended
-
-    def may_read(self, share_bytes: int) -> bool:
-        """Whether another batch fits; one batch always does."""
-        if self.is_reading:
-            return False
-        return not self.held or self.held_bytes + self.held[-1].size_bytes <= share_bytes
-
-    def hand_out(self, rows: int) -> None:
-        """Move the cursor, and let go of the batches that it has passed."""
-        self.skip += rows
-        self.rows_out += rows
-        while self.held and self.skip >= self.held[0].rows:
-            passed = self.held.popleft()
-            self.skip -= passed.rows
-            self.position = passed.position
-            self.held_bytes -= passed.size_bytes
-
-    def bound(self, rows: int) -> tuple[int, int] | None:
-        """No row to come, or that waits behind about `rows`, sorts before this; None without such rows."""
-        seen = 0
-        for piece in islice(self.waiting, max(0, len(self.waiting) - 1)):
-            seen += piece.frame.height
-            if seen >= rows:
-                assert piece.maxima is not None
-                return int(piece.maxima[-1]), self.index
-        return None if self.is_over else (self.maximum_waiting, self.index)
-
-    def take(self, bound: tuple[int, int]) -> list[_Piece]:
-        """Remove the rows whose key is at most `bound` from those waiting."""
-        maximum, index = bound
-        side: Literal["left", "right"] = "right" if self.index <= index else "left"
-        taken: list[_Piece] = []
-        while self.waiting:
-            piece = self.waiting.popleft()
-            assert piece.maxima is not None
-            rows = int(np.searchsorted(piece.maxima, maximum, side))
-            if rows < piece.frame.height:
-                first, rest = _split(piece, rows)
-                self.waiting.appendleft(rest)
-                return [*taken, first] if rows else taken
-            if rows:
-                taken.append(piece)
-        return taken
-
-    def end_if_passed(self, last: tuple[int, int]) -> None:
-        """Ended is a partition whose last row lies before the last row handed out."""
-        if self.exhausted and self.rows_out == self.rows_read:
-            self.ended = self.ended or (self.maximum, self.index) < last
 
 
 class Feed:
@@ -172,11 +72,11 @@ class Feed:
         self._abreast = max(1, abreast)
         self._share_bytes = queue_bytes // self._abreast
         self._read_rows = _read_rows(self._schema, self._share_bytes)
-        self._merged: deque[_Piece] = deque()
+        self._merged: deque[Piece] = deque()
         self._reads = 0
         self._is_closed = False
         self._changed = threading.Condition()
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         try:
             for index, name in enumerate(names):
                 self._lanes.append(_open_lane(source, index, name, (cursors or {}).get(name)))
@@ -266,8 +166,8 @@ class Feed:
     def _read_ahead(self) -> None:
         while (lane := self._lane_to_read()) is not None:
             assert lane.reader is not None
-            piece: _Piece | None = None
-            held: _Held | None = None
+            piece: Piece | None = None
+            held: Held | None = None
             error: BaseException | None = None
             try:
                 result = lane.reader.read(self._read_rows)
@@ -292,7 +192,7 @@ class Feed:
         if self._is_closed:
             self._close_readers()
 
-    def _lane_to_read(self) -> _Lane | None:
+    def _lane_to_read(self) -> Lane | None:
         """Wait for a partition with room; of several, the one that the merge waits for first."""
         with self._changed:
             while not self._is_closed:
@@ -305,9 +205,9 @@ class Feed:
                 self._changed.wait(_WAIT_S)
             return None
 
-    def _next_lane(self) -> _Lane | None:
+    def _next_lane(self) -> Lane | None:
         """Of the partitions with room, the one whose rows come first; without event time, of the next few."""
-        best: _Lane | None = None
+        best: Lane | None = None
         seen = 0
         for lane in self._lanes:
             if lane.exhausted or lane.error is not None:
@@ -320,8 +220,8 @@ class Feed:
         return best
 
     def _received(
-        self, lane: _Lane, batch: pa.RecordBatch | pl.DataFrame, position: Position
-    ) -> tuple[_Piece, _Held]:
+        self, lane: Lane, batch: pa.RecordBatch | pl.DataFrame, position: Position
+    ) -> tuple[Piece, Held]:
         frame = batch if isinstance(batch, pl.DataFrame) else pl.DataFrame(batch)
         if frame.schema != self._schema:
             raise DataError(
@@ -329,15 +229,15 @@ class Feed:
                 f"the source's schema says {dict(self._schema)}",
                 hint="read() must return what schema promises",
             )
-        held = _Held(frame.height, int(frame.estimated_size()), position)
+        held = Held(frame.height, int(frame.estimated_size()), position)
         if lane.skip_read:
             skipped = min(lane.skip_read, frame.height)
             lane.skip_read -= skipped
             frame = frame.slice(skipped)
         if len(self._lanes) == 1:
-            return _Piece(frame, None, None), held
-        maxima = _running_maxima(frame, self._event_time, lane.maximum_read)
-        return _Piece(frame, maxima, np.full(frame.height, lane.index, np.uint32)), held
+            return Piece(frame, None, None), held
+        maxima = running_maxima(frame, self._event_time, lane.maximum_read)
+        return Piece(frame, maxima, np.full(frame.height, lane.index, np.uint32)), held
 
     # merging and handing out, on the consumer's thread
 
@@ -352,7 +252,7 @@ class Feed:
         self._changed.notify_all()
 
     def _merge(self) -> bool:
-        """Move what can be ordered for good from the partitions to `_merged`; False if that is nothing."""
+        """Move what can be ordered for good from the partitions to `merged`; False if that is nothing."""
         if len(self._lanes) == 1:
             self._merged.extend(self._lanes[0].waiting)
             self._lanes[0].waiting.clear()
@@ -362,7 +262,7 @@ class Feed:
         bound = min(bounds, default=(END_OF_TIME, len(self._lanes)))
         pieces = [piece for lane in self._lanes for piece in lane.take(bound)]
         if pieces:
-            self._merged.append(_merged(pieces))
+            self._merged.append(merged(pieces))
         return bool(pieces)
 
     def _hand_out(self, rows_max: int) -> pl.DataFrame:
@@ -377,21 +277,21 @@ class Feed:
                 self._lanes[0].hand_out(rows)
                 self._changed.notify_all()
             return frame
-        maxima, partitions = _columns(taken)
+        maxima, partitions = columns(taken)
         with self._changed:
-            _move_cursors(self._lanes, maxima, partitions)
+            move_cursors(self._lanes, maxima, partitions)
             self._changed.notify_all()
         return frame.with_columns(pl.Series(PARTITION, partitions))
 
-    def _take(self, rows: int) -> _Piece:
+    def _take(self, rows: int) -> Piece:
         piece = self._merged.popleft()
         if piece.frame.height <= rows:
             return piece
-        first, rest = _split(piece, rows)
+        first, rest = split(piece, rows)
         self._merged.appendleft(rest)
         return first
 
-    def _horizon_of(self, lane: _Lane) -> int:
+    def _horizon_of(self, lane: Lane) -> int:
         if lane.ended:
             return END_OF_TIME
         tell = getattr(lane.reader, "horizon", None)
@@ -413,13 +313,13 @@ class Feed:
             reader.close()
 
 
-def _open_lane(source: Source, index: int, name: str, cursor: Json) -> _Lane:
+def _open_lane(source: Source, index: int, name: str, cursor: Json) -> Lane:
     if cursor is None:
-        return _Lane(index, name, source.open(name, None), None, 0, NO_TIME, ended=False)
+        return Lane(index, name, source.open(name, None), None, 0, NO_TIME, ended=False)
     assert isinstance(cursor, dict)
     position, skip, maximum, ended = (cursor[key] for key in ("position", "skip", "max", "ended"))
     reader = None if ended else source.open(name, position)
-    return _Lane(index, name, reader, position, skip, maximum, ended=ended)
+    return Lane(index, name, reader, position, skip, maximum, ended=ended)
 
 
 def _read_rows(schema: pl.Schema, share_bytes: int) -> int:
@@ -429,61 +329,6 @@ def _read_rows(schema: pl.Schema, share_bytes: int) -> int:
     )
     rows = share_bytes // (_BATCHES_AHEAD * max(1, row_bytes))
     return max(_READ_ROWS_MIN, min(_READ_ROWS_MAX, rows))
-
-
-def _running_maxima(frame: pl.DataFrame, event_time: str | None, before: int) -> NDArray[np.int64]:
-    """For each row the largest event time up to and with it; a null does not move it."""
-    if event_time is None:
-        return np.full(frame.height, NO_TIME, np.int64)
-    column = frame[event_time]
-    if column.dtype.is_temporal():
-        times = column.to_numpy().view(np.int64)  # NumPy's NaT is NO_TIME
-    else:
-        times = column.cast(pl.Int64).fill_null(NO_TIME).to_numpy()
-    maxima = np.maximum.accumulate(times)
-    return maxima if not maxima.size or maxima[0] >= before else np.maximum(maxima, before, out=maxima)
-
-
-def _merged(pieces: Sequence[_Piece]) -> _Piece:
-    """One piece in the order of (maximum, partition, position); `pieces` are in (partition, position)."""
-    if len(pieces) == 1:
-        return pieces[0]
-    frame = pl.concat([piece.frame for piece in pieces])
-    maxima, partitions = _columns(pieces)
-    if np.any(maxima[1:] < maxima[:-1]):
-        order = np.argsort(maxima, kind="stable")
-        rows = pl.Series(order.astype(np.uint32))
-        return _Piece(frame.select(pl.all().gather(rows)), maxima[order], partitions[order])
-    return _Piece(frame, maxima, partitions)
-
-
-def _columns(pieces: Sequence[_Piece]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    maxima = [piece.maxima for piece in pieces if piece.maxima is not None]
-    partitions = [piece.partitions for piece in pieces if piece.partitions is not None]
-    assert len(maxima) == len(partitions) == len(pieces)
-    return np.concatenate(maxima), np.concatenate(partitions)
-
-
-def _move_cursors(lanes: Sequence[_Lane], maxima: NDArray[np.int64], partitions: NDArray[np.uint32]) -> None:
-    last_maxima = np.full(len(lanes), NO_TIME, np.int64)
-    last_maxima[partitions] = maxima  # of a repeated index the last value stays
-    for index, rows in enumerate(np.bincount(partitions, minlength=len(lanes))):
-        if rows:
-            lanes[index].maximum = int(last_maxima[index])
-            lanes[index].hand_out(int(rows))
-    last = (int(maxima[-1]), int(partitions[-1]))
-    for lane in lanes:
-        lane.end_if_passed(last)
-
-
-def _split(piece: _Piece, rows: int) -> tuple[_Piece, _Piece]:
-    frame, maxima, partitions = piece
-    if maxima is None or partitions is None:
-        return _Piece(frame.head(rows), None, None), _Piece(frame.slice(rows), None, None)
-    return (
-        _Piece(frame.head(rows), maxima[:rows], partitions[:rows]),
-        _Piece(frame.slice(rows), maxima[rows:], partitions[rows:]),
-    )
 
 
 def _named(error: BaseException, partition: str) -> BaseException:

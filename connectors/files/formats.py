@@ -33,6 +33,10 @@ class Format(Protocol):
         """All rows of the files, in order."""
         ...
 
+    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+        """About how much memory a row of these columns takes; at least 1."""
+        ...
+
     def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:
         """Smallest value of a column in each part, as the physical integer of `dtype`.
 
@@ -57,6 +61,20 @@ class ParquetFormat:
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
         return pl.scan_parquet(list(paths), glob=False, hive_partitioning=False)
+
+    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+        """See `Format`; from the first row group. A field of a struct counts by the struct's name."""
+        metadata = pq.read_metadata(path)
+        if metadata.num_row_groups == 0:
+            return 1
+        group, wanted = metadata.row_group(0), set(columns)
+        chunks = (group.column(index) for index in range(group.num_columns))
+        sizes = (
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema in wanted or chunk.path_in_schema.split(".")[0] in wanted
+        )
+        return max(1, int(sum(sizes)) // max(1, int(group.num_rows)))
 
     def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:
         """See `Format`."""
@@ -89,6 +107,12 @@ class IpcFormat:
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
         return pl.scan_ipc(list(paths), glob=False, hive_partitioning=False)
+
+    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+        """See `Format`; all columns count alike."""
+        with Path(path).open("rb") as file, pa.ipc.open_file(file) as reader:
+            column_bytes = Path(path).stat().st_size / max(1, reader.count_rows() * len(reader.schema))
+        return max(1, int(column_bytes * len(columns)))
 
     def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:  # noqa: ARG002
         """See `Format`."""

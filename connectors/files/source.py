@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _FOOTER_THREADS = 8  # reading footers is waiting for the disk
 _STREAMS_MAX = 16  # each running scan holds threads of Polars and what it reads ahead
+_CHUNK_BYTES = 16 << 20  # of rows that Polars gathers before it hands them over
 _PART_ROWS_MAX = 1 << 20  # larger row groups are decoded more than once where parts are read one by one
 _CLOCKS = ("scan", "file", "directory")
 
@@ -296,19 +297,26 @@ class FileReader:
         for file in remaining:
             file.check_unchanged()
         scan = self._format.scan([file.path for file in remaining]).select(self._columns)
-        return scan.slice(skipped).collect_batches(chunk_size=rows, maintain_order=True)
+        return scan.slice(skipped).collect_batches(
+            chunk_size=min(rows, self._chunk_rows(remaining[0])), maintain_order=True
+        )
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         first, skipped = self._index_and_row(self._row, bisect_right)
         for file in self._files[first:]:
             file.check_unchanged()
             scan = self._format.scan([file.path]).select(self._columns)
+            rows_max = min(_PART_ROWS_MAX, self._chunk_rows(file))
             for end in accumulate(file.part_rows):
                 while skipped < end:
-                    rows = min(end - skipped, _PART_ROWS_MAX)
+                    rows = min(end - skipped, rows_max)
                     yield scan.slice(skipped, rows).collect(engine="streaming")
                     skipped += rows
             skipped = 0
+
+    def _chunk_rows(self, file: DataFile) -> int:
+        """Few rows at once where they are large."""
+        return max(1, _CHUNK_BYTES // self._format.row_bytes(file.path, self._columns))
 
     def _check_end(self) -> None:
         if self._row != self._ends[-1]:

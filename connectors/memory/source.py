@@ -25,7 +25,7 @@ _PARTITION = "scan"
 _PIECE_ROWS = 65_536  # the grain of a frame's horizon: 1 M rows have 16 pieces
 
 
-def frame_from_arrow(data: object) -> pl.DataFrame:
+def frame_from_arrow(data: Any) -> pl.DataFrame:
     """The rows of anything that is an Arrow table, record batch or stream (PyCapsule protocol).
 
     Raises

@@ -194,6 +194,18 @@ def test_all_types_come_through(tmp_path):
     assert pieces[0].schema == source.polars_schema == pl.Schema(source.schema)
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+@pytest.mark.parametrize("streams", [True, False])
+def test_large_rows_come_few_at_a_time(tmp_path, monkeypatch, suffix, streams):
+    monkeypatch.setattr(source_module, "_STREAMS_MAX", 16 if streams else 0)
+    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 100_000)
+    large = frame(0, 100).with_columns(name=pl.Series([bytes([row]) * 20_000 for row in range(100)]))
+    write(tmp_path / f"a{suffix}", large, 50)
+    pieces, _ = read_all(source_of(tmp_path).project(["name", "id"]).open("scan", None))
+    assert max(piece.height for piece in pieces) < 20
+    assert ids(pieces) == list(range(100))
+
+
 def test_dictionary_columns_of_arrow(tmp_path):
     pq.write_table(pa.table({"s": pa.array(["a", "b", "a"]).dictionary_encode()}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"s": pa.array(["c"]).dictionary_encode()}), tmp_path / "b.parquet")
