@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from arrowstream.errors import ArrowStreamError, StateError
 from arrowstream.plan import explain
-from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
+from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec
 from arrowstream.runtime.handle import POLL_S
 from arrowstream.runtime.local_run import LocalRun
 from arrowstream.runtime.report import Report
 from arrowstream.runtime.silence import explain_silence
+from arrowstream.runtime.sinks import SinkSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +160,7 @@ class JobRun:
     def _check(self) -> None:
         self._driver.check()
         if self._abort.is_set():
-            raise ArrowStreamError("the run was broken off; the checkpoint is as the last epoch left it")
+            raise _broken_off()
 
     def _close_epoch(self, feed: Feed, pipeline: Pipeline, *, final: bool) -> None:
         rows_in: Json = pipeline.rows_in
@@ -185,6 +186,7 @@ class JobRun:
     def request_abort(self) -> None:
         """Leave `run` with an exception as soon as possible."""
         self._abort.set()
+        self._driver.abort(_broken_off())
 
     def metrics(self) -> Metrics:
         """How far it is."""
@@ -194,6 +196,10 @@ class JobRun:
         """Why nothing is coming out at the moment."""
         pipeline = self._run.pipeline
         return "the run is starting" if pipeline is None else explain_silence(pipeline)
+
+
+def _broken_off() -> ArrowStreamError:
+    return ArrowStreamError("the run was broken off; what the last epoch published stays")
 
 
 def _sink_specs(roots: Sequence[Sinked]) -> list[SinkSpec]:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import END_OF_TIME, NO_TIME
+from arrowstream.plan.durations import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,6 @@ UInt32s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6}
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, as the column is
 _DAY_NS = 86400 * 10**9
-_STEPS = (("d", _DAY_NS), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
 
 
 class PartitionClocks:
@@ -120,35 +120,17 @@ def as_datetime(time: int, dtype: pl.DataType) -> datetime | None:
 
 
 def lateness_text(lateness: int, dtype: pl.DataType) -> str:
-    """A lateness in physical units as a duration that is at least as long and easy to read.
+    """A lateness in physical units as a duration that is at least as long, and reads well.
 
     Examples
     --------
     >>> lateness_text(2_345_678, pl.Datetime("us"))
     '3s'
     >>> lateness_text(90_000, pl.Datetime("ms"))
-    '1m30s'
+    '90s'
     """
     nanoseconds = lateness * (unit_ns(dtype) or 1)
     for step in (10**9, 10**6, 10**3):
         if nanoseconds >= step:
-            return duration_text(-(-nanoseconds // step) * step)
-    return duration_text(nanoseconds)
-
-
-def duration_text(nanoseconds: int) -> str:
-    """A Polars duration.
-
-    Examples
-    --------
-    >>> duration_text(5_400_000_000_000)
-    '1h30m'
-    """
-    parts = []
-    for unit, step in _STEPS:
-        count, nanoseconds = divmod(nanoseconds, step)
-        if count:
-            parts.append(f"{count}{unit}")
-    if nanoseconds or not parts:
-        parts.append(f"{nanoseconds}ns")
-    return "".join(parts)
+            return written(-(-nanoseconds // step) * step, unit="ns")
+    return written(nanoseconds, unit="ns")
