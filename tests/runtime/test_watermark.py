@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.config import END_OF_TIME, NO_TIME
@@ -21,6 +21,7 @@ def plain_clocks(rows):
     return before
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 3))),
     st.lists(st.integers(0, 20)),
