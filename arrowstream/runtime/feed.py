@@ -31,6 +31,7 @@ _READERS_MAX = 8  # threads: Polars decodes on its own, these only wait for it
 _READ_ROWS_MAX = 1 << 18  # larger chunks read no faster, and start later
 _READ_ROWS_MIN = 1 << 10
 _HANDED_ROWS_MAX = 1 << 20  # "auto": what has piled up while the consumer was busy, up to this
+_MERGED_ROWS = 1 << 18  # about, at once: sorting in the cache, and little memory for the copy
 _BATCHES_AHEAD = 4  # of one partition within its share of the bytes
 _WAIT_S = 0.5  # an upper bound for every wait; wake-ups are by notification
 _JOIN_S = 5.0
@@ -257,7 +258,7 @@ class Feed:
             self._merged.extend(self._lanes[0].waiting)
             self._lanes[0].waiting.clear()
             return bool(self._merged)
-        rows_each = _HANDED_ROWS_MAX // max(1, len(self._lanes))
+        rows_each = _MERGED_ROWS // max(1, len(self._lanes))
         bounds = [bound for lane in self._lanes if (bound := lane.bound(rows_each)) is not None]
         bound = min(bounds, default=(END_OF_TIME, len(self._lanes)))
         pieces = [piece for lane in self._lanes for piece in lane.take(bound)]
