@@ -1,0 +1,45 @@
+"""The notebooks run from top to bottom in a kernel of their own, as a reader would run them."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+CELL_TIMEOUT_S = 300
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def executed(request):
+    notebook = nbformat.read(request.param, as_version=4)
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": NOTEBOOKS[0].parent}})
+    return client.execute()
+
+
+def text_of(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.get("text", "") for output in outputs]
+    texts += [str(value) for output in outputs for value in output.get("data", {}).values()]
+    return "\n".join(texts)
+
+
+def test_every_cell_runs_and_nothing_is_written_to_stderr(executed):
+    assert executed.cells
+    assert not [
+        output
+        for cell in executed.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+
+
+def test_a_stream_is_shown_with_its_plan_drawn(executed):
+    assert "<svg" in text_of(executed)
+
+
+def test_the_reader_sees_the_killed_job_give_the_same_bytes(executed):
+    text = text_of(executed)
+    assert "files identical, byte for byte: [True, " in text
+    assert "False" not in text.split("files identical, byte for byte:")[1].split("]")[0]
+    assert "already_complete" in text
