@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import event
 
+from arrowstream.kernels import notices
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
@@ -37,23 +38,14 @@ def frozen(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-class _Listener(event.Listener):  # type: ignore[misc]
-    def __init__(self, on_kernel: Callable[[str], None]) -> None:
-        self._on_kernel = on_kernel
+class _Notices(event.Listener):  # type: ignore[misc]
+    """Passes on what Numba says of compilations; what it finds in its cache it does not mention."""
 
     def on_start(self, event: Any) -> None:
-        self._on_kernel(event.data["dispatcher"].py_func.__name__)
+        notices.tell(event.data["dispatcher"].py_func.__name__)
 
     def on_end(self, event: Any) -> None:
         pass
 
 
-@contextmanager
-def compilations(on_kernel: Callable[[str], None]) -> Iterator[None]:
-    """Call `on_kernel` with the name of each kernel that has to be compiled, not those found in the cache."""
-    listener = _Listener(on_kernel)
-    event.register("numba:compile", listener)
-    try:
-        yield
-    finally:
-        event.unregister("numba:compile", listener)
+event.register("numba:compile", _Notices())

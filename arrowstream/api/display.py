@@ -8,6 +8,7 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol
 
+from arrowstream.kernels.notices import compilations
 from arrowstream.runtime.metrics import Metrics, ProgressListener
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def shown(options: RunOptions, *, auto: bool = True) -> Iterator[RunOptions]:
         return
     display = ProgressDisplay(NotebookScreen if notebook else TerminalScreen)
     try:
-        yield replace(options, progress=display)
+        with compilations(lambda _: display.say("compiling kernels, once on this machine …")):
+            yield replace(options, progress=display)
     finally:
         display.close()
 
