@@ -116,6 +116,8 @@ def row_step(node: Node, verb: str, /, *args: Any, **kwargs: Any) -> RowStep:
     schema = out_schema(
         verb, node.schema, lambda frame: getattr(frame, verb)(*args, **kwargs), runs=runnable(args, kwargs)
     )
+    if not schema:
+        raise PlanError(f"{verb}: no column would be left", choices=node.schema)
     kept = _kept_event_time(node, schema, origins(verb, args, kwargs, node.schema))
     return RowStep(
         inputs=(node,),

@@ -249,9 +249,8 @@ def _watermark(node: Scan | EventTime) -> str:
     if isinstance(node, EventTime):
         same = node.input.event_time == node.column
         return "as before" if same else "none until the end: no source knows what this column still holds"
-    source = node.source
-    if hasattr(source, "with_event_time"):
-        source = source.with_event_time(node.event_time)
+    declare = getattr(node.source, "with_event_time", None)
+    source = node.source if declare is None else declare(node.event_time)
     missing = getattr(source, "horizon_missing", None)
     reason = missing() if callable(missing) else "the source has no statistics"
     if reason is None:

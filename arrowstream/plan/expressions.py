@@ -83,7 +83,7 @@ def into_exprs(
     if len(positional) == 1 and isinstance(positional[0], dict):
         raise PlanError(f"{doing}: a dict is no expression", hint="unpack it: **{name: expression}")
     items: Iterable[Any] = positional
-    if len(positional) == 1 and _is_many(positional[0]):
+    if len(positional) == 1 and is_many(positional[0]):
         items = positional[0]
     return (
         *(into_expr(item) for item in items),
@@ -91,7 +91,8 @@ def into_exprs(
     )
 
 
-def _is_many(value: object) -> bool:
+def is_many(value: object) -> bool:
+    """Whether Polars would take this argument for several."""
     return hasattr(value, "__iter__") and not isinstance(value, str | bytes | pl.Series | pl.Expr)
 
 

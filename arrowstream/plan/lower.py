@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _Apply: TypeAlias = "Callable[[pl.LazyFrame], pl.LazyFrame]"
 
+# Polars 2.1 moves a `with_columns` before another that computes its input, where the same columns are
+# overwritten several times: wrong results, or type errors. Fused chains are just where that happens.
+_OPTIMIZATIONS = pl.QueryOptFlags(cluster_with_columns=False)
+
 _MASK = "__arrowstream_mask"
 _PAIRS = "__arrowstream_pairs"
 
@@ -39,7 +43,7 @@ def compile_rows(steps: Sequence[RowStep], hidden: tuple[str, ...]) -> Callable[
 
     def apply(frame: pl.DataFrame) -> pl.DataFrame:
         plan = reduce(lambda lazy, each: each(lazy), applied, frame.lazy())
-        result = plan.collect()
+        result = plan.collect(optimizations=_OPTIMIZATIONS)
         columns = [name for name in ends if name in result.columns]
         return result if columns == result.columns else result.select(columns)
 
@@ -75,7 +79,8 @@ def _around_hidden(step: RowStep, hidden: tuple[str, ...]) -> _Apply:
         return pl.concat([_plain(step, visible), frame.select(hidden)], how="horizontal")
 
     def masked(frame: pl.LazyFrame) -> pl.LazyFrame:
-        mask = frame.drop(hidden).select(pl.all_horizontal(*step.args).alias(_MASK))
+        # Not `select`, which gives one row for a predicate that is the same for all.
+        mask = frame.drop(hidden).with_columns(pl.all_horizontal(*step.args).alias(_MASK)).select(_MASK)
         both = pl.concat([frame, mask], how="horizontal")
         rows = both.filter(_MASK) if step.verb == "filter" else both.remove(_MASK)
         return rows.drop(_MASK)

@@ -14,6 +14,7 @@ from arrowstream.plan.expressions import (
     has_function,
     into_expr,
     into_exprs,
+    is_many,
     length_change,
     plain_column,
     row_dependence,
@@ -80,9 +81,9 @@ def explicit(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[s
 def _filter(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
     predicates: list[pl.Expr] = []
     for arg in args:
-        many = hasattr(arg, "__iter__") and not isinstance(arg, str | pl.Expr | pl.Series)
-        items = list(arg) if many else [arg]
-        if isinstance(arg, pl.Series) or (items and all(isinstance(item, bool) for item in items) and many):
+        items: tuple[Any, ...] = tuple(arg) if is_many(arg) else (arg,)
+        is_mask = is_many(arg) and bool(items) and all(isinstance(item, bool) for item in items)
+        if is_mask or isinstance(arg, pl.Series):
             raise PlanError(f"{verb}: a mask of values does not fit a stream", hint="write an expression")
         predicates.extend(into_expr(item) for item in items)
     predicates.extend(pl.col(name).eq(into_value(value)) for name, value in kwargs.items())
@@ -107,7 +108,7 @@ def into_value(value: Any) -> pl.Expr:
 
 def _select(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
     exprs = expanded(verb, into_exprs(verb, args, kwargs), schema)
-    if verb == "select" and not any(_one_per_row(expr) for expr in exprs):
+    if verb == "select" and _gives_one_row(exprs, schema):
         raise PlanError(
             "select: only literals are left, which give one row whatever the input",
             hint="keep a column beside them, or use with_columns",
@@ -115,14 +116,21 @@ def _select(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[st
     return exprs, {}
 
 
-def _one_per_row(expr: pl.Expr) -> bool:
-    return expr.meta.has_multiple_outputs() or bool(expr.meta.root_names())
+def _gives_one_row(exprs: tuple[pl.Expr, ...], schema: pl.Schema) -> bool:
+    """Whether there are only scalars, of which Polars makes one row even if the input has none."""
+    if any(expr.meta.root_names() and not expr.meta.has_multiple_outputs() for expr in exprs):
+        return False
+    if not exprs or any(has_function(expr) for expr in exprs):
+        return False
+    try:
+        found = empty(schema).select(exprs).collect()
+    except POLARS_ERRORS as error:
+        raise translated("select", error, schema) from error
+    return found.height > 0
 
 
 def _drop(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
     kept = out_schema(verb, schema, lambda frame: frame.drop(*args, **kwargs))
-    if not kept:
-        raise PlanError("drop: no column would be left", choices=schema)
     return tuple(name for name in schema if name not in kept), {}
 
 

@@ -188,12 +188,14 @@ def test_select_of_literals_only(bids):
         "  hint: keep a column beside them, or use with_columns"
     )
     assert refused(bids, "select", pl.lit(1)) == expected
-    assert refused(bids, "select") == expected
+    assert refused(bids, "select", pl.any_horizontal(cs.boolean() & (pl.lit(float("inf")) > 1))) == expected
     assert row_step(bids, "select", "price", one=1).schema == {"price": pl.Float64, "one": pl.Int32}
 
 
-def test_drop_of_all_columns(bids):
+def test_no_column_left(bids):
     assert refused(bids, "drop", pl.all()) == f"drop: no column would be left\n{COLUMNS}"
+    for nothing in ((), (cs.boolean(),), (cs.boolean().map_batches(lambda s: s),)):
+        assert refused(bids, "select", *nothing) == f"select: no column would be left\n{COLUMNS}"
 
 
 def test_dict_as_expression(bids):
