@@ -94,7 +94,7 @@ class LocalRun:
             missed_windows=pipeline.missed_windows,
             skipped_rows=pipeline.skipped_rows,
             watermark=pipeline.watermark(),
-            queue_bytes=getattr(self._feed, "queued_bytes", 0),
+            queue_bytes=self._feed.queued_bytes if self._feed is not None else 0,
             operators=pipeline.operator_metrics(),
         )
 

@@ -36,6 +36,8 @@ class Stage:
         The last of the plan's nodes that the operator stands for.
     unwanted
         Hidden columns of the input that neither the operator nor anything downstream looks at.
+    above
+        The operator whose rows it reads; None for the first.
     children
         The operators that read this one's rows.
     outputs
@@ -50,6 +52,7 @@ class Stage:
 
     operator: Operator | None
     node: Node
+    above: Stage | None = None
     unwanted: tuple[str, ...] = ()
     children: list[Stage] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
@@ -149,7 +152,9 @@ class _Lowering:
             hidden = tuple(name for name in hidden if name != CLOCK)
             hidden += (CLOCK,) if stage.operator.keeps_clock else ()
         for consumer in self._consumers.get(id(last), []):
-            stage.children.append(self.stage(self._chain(consumer), partitions, hidden))
+            child = self.stage(self._chain(consumer), partitions, hidden)
+            child.above = stage
+            stage.children.append(child)
         return stage
 
     def _chain(self, node: Node) -> list[Node]:

@@ -55,11 +55,21 @@ def _waiting(stage: Stage, node: Window) -> str:
     told = f"{_name(stage)}: {count(stage.meter.rows_in, 'row')} wait in open windows"
     if is_finite(stage.watermark_in):
         told += f"; the watermark is at {as_datetime(stage.watermark_in, dtype)}"
-    if node.lateness:
-        told += (
-            f", which is {lateness_text(node.lateness, dtype)} behind the latest row of the slowest partition"
-        )
-    return told
+    if node.input.lateness:
+        told += f", which is {lateness_text(node.input.lateness, dtype)} behind the latest row"
+    slowest = _slowest_partition(stage)
+    return told if slowest is None else f"{told}; partition {slowest!r} is furthest behind"
+
+
+def _slowest_partition(stage: Stage) -> str | None:
+    """The partition that the watermark of this stage waits for, if there are several."""
+    above = stage.above
+    while above is not None and not isinstance(above.operator, EventTimeOperator):
+        above = above.above
+    operator = above.operator if above is not None else None
+    if not isinstance(operator, EventTimeOperator) or operator.partition_count == 1:
+        return None
+    return operator.slowest()
 
 
 def _name(stage: Stage) -> str:

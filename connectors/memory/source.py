@@ -333,6 +333,8 @@ class BatchesReader:
             batch = self._next_batch()
             if batch is None:
                 return None
+            if not batch.height:
+                return batch, self._row  # "nothing yet": the engine looks whether to go on
             skipped = min(self._skipped, batch.height)
             self._skipped -= skipped
             self._rest = batch.slice(skipped) if skipped < batch.height else None

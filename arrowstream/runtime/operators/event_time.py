@@ -86,6 +86,11 @@ class EventTimeOperator:
         self._ended: frozenset[int] = frozenset()
 
     @property
+    def partition_count(self) -> int:
+        """How many partitions the input has."""
+        return len(self._partitions)
+
+    @property
     def highest(self) -> int:
         """The largest event time seen; NO_TIME before the first row."""
         return self._highest
