@@ -34,9 +34,10 @@ SOURCES = {
 def read_all(reader, rows=1000):
     pieces, positions = [], []
     while (read := reader.read(rows)) is not None:
-        assert 0 < read[0].height <= rows
-        pieces.append(read[0])
-        positions.append(read[1])
+        assert read[0].height <= rows
+        if read[0].height:  # a batch without rows says that nothing has come yet
+            pieces.append(read[0])
+            positions.append(read[1])
     reader.close()
     return pieces, positions
 
