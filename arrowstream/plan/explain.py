@@ -144,14 +144,10 @@ def fingerprint(roots: Sequence[Node]) -> str:
 
 
 def shown(value: Any) -> str:
-    """An expression or argument, as short as it can be said."""
-    if isinstance(value, pl.Expr):
-        return _OPERAND.sub(r"\1", _LITERAL_TYPE.sub("", str(value)))
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{shown(key)}: {shown(item)}" for key, item in value.items()) + "}"
-    return str(value)
+    """An expression as short as it can be said; other values as they are."""
+    if not isinstance(value, pl.Expr):
+        return str(value)
+    return _OPERAND.sub(r"\1", _LITERAL_TYPE.sub("", str(value)))
 
 
 def _title(node: Node) -> str:

@@ -24,6 +24,7 @@ Tree: TypeAlias = Any
 """An expression as `expr.meta.serialize(format="json")` writes it: dicts of one key, lists, leaves."""
 
 _FUNCTION_MARK = ".python_udf("
+_CUMULATIVE_MARK = ".Cumulative_eval("
 _ROW_BY_ROW_SUFFIXES = frozenset(
     {"python_udf", "alias", "name", "cast", "strict_cast", "fill_null", "is_null", "is_not_null", "not"}
 )
@@ -127,6 +128,8 @@ def row_dependence(expr: pl.Expr, schema: pl.Schema) -> str | None:
     'mean()'
     >>> row_dependence(pl.col("a") + 1, pl.Schema({"a": pl.Int64}))
     """
+    if _CUMULATIVE_MARK in str(expr):
+        return "cumulative_eval()"
     tree = tree_of(expr)
     if tree is None:
         return _dependence_with_function(expr, schema)
@@ -257,10 +260,7 @@ def _rewritten_literal(payload: Tree) -> Tree:
 
 
 def _rewritten_eval(payload: Tree) -> Tree:
-    inside = _rewritten(payload["expr"])
-    if "Cumulative" in payload["variant"]:
-        return {"Function": {"input": [inside], "function": {"CumSum": {"reverse": False}}}}
-    return inside  # it looks into one list at a time, and at no other column
+    return _rewritten(payload["expr"])  # it looks into one list at a time, and at no other column
 
 
 def _rewritten_struct_eval(payload: Tree) -> Tree:

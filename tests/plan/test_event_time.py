@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from polars import col
 
@@ -21,6 +22,19 @@ def test_scan_declares_event_time(scan):
     node = scan(t=pl.Datetime("ms"), x=pl.Int64, lateness="5s")
     assert (node.event_time, node.lateness, node.unbounded) == ("t", 5_000, False)
     assert scan(x=pl.Int64).event_time is None
+
+
+def test_schema_of_a_source():
+    class Source:
+        bounded = True
+        polars_schema = pl.Schema({"e": pl.Enum(["a", "b"])})
+        schema = pa.schema([("e", pa.string())])
+
+    assert build.scan(Source()).schema == {"e": pl.Enum(["a", "b"])}
+    Source.polars_schema = None
+    assert build.scan(Source()).schema == {"e": pl.String}
+    Source.schema = pa.schema([("e", pa.month_day_nano_interval())])
+    assert "scan: " in refused(build.scan, Source())
 
 
 def test_with_event_time(scan):

@@ -67,10 +67,49 @@ def test_physical_says_what_is_unusual(scan):
     late = build.late_rows(window(berlin, "t", every="1d"))
     assert "always empty: nothing is late without lateness" in physical([late])
 
+    timed = build.event_time(build.event_time(berlin, "t"), "t")
+    assert physical([timed]).count("watermark: as before") == 2
+
     class AtLeastOnce(Sink):
         delivery = "at_least_once"
 
     assert "delivery: at least once" in physical([build.sinked(berlin, AtLeastOnce(), "out")])
+
+
+def test_physical_asks_the_source(scan):
+    class Source:
+        replayable = False
+        bounded = True
+
+        def __init__(self, missing):
+            self.schema = (
+                pl.DataFrame(schema={"t": pl.Datetime("us"), "u": pl.Datetime("us")}).to_arrow().schema
+            )
+            self.missing = missing
+            self.column = None
+
+        def with_event_time(self, column):
+            other = type(self)(self.missing)
+            other.column = column
+            return other
+
+        def horizon_missing(self):
+            return self.missing and f"{self.missing} of {self.column}"
+
+    known = build.scan(Source(None), event_time="t")
+    assert (
+        physical([known])
+        == """\
+PHYSICAL PLAN
+  1. SCAN Source
+       reads 2 of 2 columns: t, u
+       watermark: smallest t not read yet, from the source's statistics
+       cannot be read again: no checkpoints"""
+    )
+    assert "none until the end: no footers of t" in physical(
+        [build.scan(Source("no footers"), event_time="t")]
+    )
+    assert "none until the end: no source knows" in physical([build.event_time(known, "u")])
 
 
 def test_shared_nodes_are_written_once(bids):
@@ -135,6 +174,9 @@ def queries(bids):
     yield build.event_time(bids, "t")
     yield build.event_time(bids, "t", lateness="1s")
     yield build.event_time(bids, "t", on_error="skip")
+    yield build.map_batches(bids, print)
+    yield build.map_batches(bids, print, {"x": pl.Int64})
+    yield build.map_batches(bids, Sink)
     yield build.limit(bids, 1)
     yield build.limit(bids, 2)
     for predicate in (

@@ -99,6 +99,7 @@ DEPENDENT = {
     "shift()": col("a").shift(),
     "diff()": col("a").diff(),
     "cum_sum()": col("a").cum_sum(),
+    "cumulative_eval()": col("a").cumulative_eval(pl.element().sum()),
     "cum_count()": col("a").cum_count(),
     "rank()": col("a").rank(),
     "over()": col("a").sum().over("b"),
@@ -141,6 +142,7 @@ DEPENDENT = {
     "value_counts()": col("a").value_counts(),
     "str.to_datetime() without format=": col("s").str.to_datetime(),
     "a literal Series": col("a") + pl.lit(pl.Series([1, 2, 3, 4, 5])),
+    "fold() around a Python function": pl.fold(0, lambda x, y: x + y, ["a", "b"]),
     "append()": col("a").append(col("b")),
     "shift() around a Python function": col("a").map_elements(plus_one, return_dtype=pl.Int64).shift(),
 }
@@ -173,6 +175,10 @@ def test_the_whole_tree_is_searched():
     assert row_dependence(in_struct, ROWS.schema) == "mean()"
     in_selector = cs.numeric() - cs.numeric().mean()
     assert row_dependence(in_selector, ROWS.schema) == "mean()"
+
+
+def test_what_cannot_be_asked_is_not_safe():
+    assert row_dependence(col("a").is_in(cs.list()), ROWS.schema) == "is_in() of a column"
 
 
 @pytest.mark.parametrize(
