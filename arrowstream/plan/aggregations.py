@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from arrowstream.plan.expressions import construct, length_change, row_dependence, tree_of
+from arrowstream.plan.expressions import construct, length_change, root_columns, row_dependence, tree_of
 from arrowstream.plan.nodes import Holistic, Partial
 from arrowstream.plan.schema import POLARS_ERRORS, empty
 
@@ -165,7 +165,9 @@ def _reason(expr: pl.Expr, schema: pl.Schema) -> str:
 
 
 def _dtype(expr: pl.Expr, schema: pl.Schema) -> pl.DataType:
+    needed = root_columns(expr, schema)
+    rows = pl.Schema({name: dtype for name, dtype in schema.items() if name in needed})
     try:
-        return next(iter(empty(schema).select(expr).collect_schema().values()))
+        return next(iter(empty(rows).select(expr).collect_schema().values()))
     except POLARS_ERRORS:  # types that only a group-wise evaluation finds
         return pl.Null()

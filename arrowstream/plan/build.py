@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from arrowstream.errors import PlanError
+from arrowstream.errors import InternalError, PlanError
 from arrowstream.plan.aggregations import decompose, named, unfoldable_key
 from arrowstream.plan.durations import parse
 from arrowstream.plan.expressions import has_function, into_expr, into_exprs, plain_column
@@ -256,18 +256,10 @@ def aggregate(windows: Window, /, *aggs: IntoExprs, **named_aggs: IntoExpr) -> W
         outputs,
         unselected=(*windows.keys, windows.index_column),
     )
-    for expr in exprs:
-        found = len(outputs([expr]))
-        if not found:  # Polars drops an aggregate that is called as the index column or a boundary
-            raise duplicate_column("agg", expr.meta.output_name(raise_if_undetermined=False) or str(expr))
-        if found > 1:
-            raise PlanError(
-                f"agg: {expr} gives several columns, which cannot be told apart",
-                hint="write one expression for each column",
-            )
     schema = grouped(exprs, runs=not any(has_function(expr) for expr in (*exprs, *windows.group_by)))
     columns = list(schema.items())[heads:]
-    assert len(columns) == len(exprs), (columns, exprs)
+    if len(columns) != len(exprs):
+        raise _not_one_column(exprs, outputs)
     exprs = tuple(named(expr, name) for expr, (name, _) in zip(exprs, columns, strict=True))
     unfoldable = unfoldable_key(pl.Schema({name: schema[name] for name in windows.keys}))
     return Window(
@@ -281,6 +273,20 @@ def aggregate(windows: Window, /, *aggs: IntoExprs, **named_aggs: IntoExpr) -> W
             for expr, (name, dtype) in zip(exprs, columns, strict=True)
         ),
     )
+
+
+def _not_one_column(exprs: Sequence[pl.Expr], outputs: Callable[[Sequence[pl.Expr]], pl.Schema]) -> PlanError:
+    """The error for the first of the aggregates that does not give one column."""
+    for expr in exprs:
+        count = len(outputs([expr]))
+        if not count:  # Polars drops an aggregate that is called as the index column or a boundary
+            return duplicate_column("agg", expr.meta.output_name(raise_if_undetermined=False) or str(expr))
+        if count > 1:
+            return PlanError(
+                f"agg: {expr} gives several columns, which cannot be told apart",
+                hint="write one expression for each column",
+            )
+    raise InternalError("aggregates give other columns together than each alone")
 
 
 def late_rows(windows: Window) -> LateRows:

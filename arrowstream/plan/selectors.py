@@ -57,7 +57,7 @@ def _expanded(
     wanted = list(outputs([expr]).items())
     tree = tree_of(expr)
     if tree is None or not _is_faithful(tree, expr):
-        return [expr]
+        return [expr] if wanted else []
     # Functions such as max_horizontal take all columns of a selector at once, others one after another.
     for splice in (False, True):
         try:

@@ -263,8 +263,10 @@ def origins(verb: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], schema:
 def _origins_of_exprs(verb: str, exprs: tuple[pl.Expr, ...], schema: pl.Schema) -> dict[str, str]:
     found = {name: name for name in schema} if verb == "with_columns" else {}
     for expr in exprs:
-        source = None if expr.meta.has_multiple_outputs() else plain_column(expr)
-        for name in selected(verb, [expr], schema):
+        multiple = expr.meta.has_multiple_outputs()
+        source = None if multiple else plain_column(expr)
+        single = None if multiple else expr.meta.output_name(raise_if_undetermined=False)
+        for name in selected(verb, [expr], schema) if single is None else (single,):
             found.pop(name, None)
             if source is not None:
                 found[name] = source

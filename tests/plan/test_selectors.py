@@ -39,6 +39,7 @@ def written(*exprs):
         (pl.all_horizontal(cs.integer() > 0), [pl.all_horizontal(col("a") > 0, col("b") > 0)]),
         (pl.coalesce(cs.integer(), 0).alias("z"), [pl.coalesce("a", "b", 0).alias("z")]),
         (cs.boolean(), []),
+        (cs.boolean().map_batches(lambda s: s), []),
     ],
 )
 def test_expand(expr, expected):
