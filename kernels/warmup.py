@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrowstream.kernels import aggregate, groups, keys
+from arrowstream.kernels import aggregate, clocks, groups, keys
 from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("last", lambda: aggregate.last(group, whole, whole, known, acc, acc, known_acc)),
         ("index_panes", lambda: groups.index_panes(_integers(8), 1, np.zeros(2, dtype=np.uint32))),
         ("intern", _intern),
+        ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
     ]
     return extremes + [(f"assign_{w}", lambda w=w: _assign(w)) for w in range(1, WORDS_MAX + 1)]  # type: ignore[misc]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Int64s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 UInt32s: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 
+_NO_PARTITIONS = np.zeros(0, dtype=np.uint32)
 _UNITS_NS = {"ns": 1, "us": 10**3, "ms": 10**6}
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - naive, as the column is
 _DAY_NS = 86400 * 10**9
@@ -43,31 +44,15 @@ class PartitionClocks:
         Shape   times: int64[n], non-null; partitions: uint32[n] or None (all 0); returns int64[n]
         Unit    any; NO_TIME where no row came before
         Order   input order kept
-        Cost    O(n) for rows of one partition, else a stable sort by partition
+        Cost    O(n) time, one int64[n] allocation
         """
-        if partitions is None or not times.size:
-            return self._advance_one(0, times)
-        first = int(partitions[0])
-        if bool((partitions == first).all()):
-            return self._advance_one(first, times)
-        order = np.argsort(partitions, kind="stable")
-        ordered = times[order]
-        present, starts = np.unique(partitions[order], return_index=True)
-        before = np.empty_like(times)
-        for partition, piece, places in zip(
-            present.tolist(), np.split(ordered, starts[1:]), np.split(order, starts[1:]), strict=True
-        ):
-            before[places] = self._advance_one(partition, piece)
-        return before
+        # Imported here because it loads Numba, which costs half a second.
+        from arrowstream.kernels import clocks
+        from arrowstream.kernels.compile import frozen
 
-    def _advance_one(self, partition: int, times: Int64s) -> Int64s:
-        before = np.empty_like(times)
-        if not times.size:
-            return before
-        before[0] = self.maxima[partition]
-        np.maximum.accumulate(times[:-1], out=before[1:])
-        np.maximum(before, before[0], out=before)
-        self.maxima[partition] = max(int(before[-1]), int(times[-1]))
+        before = np.empty(times.size, dtype=np.int64)
+        one = _NO_PARTITIONS if partitions is None else partitions
+        clocks.advance(frozen(times), frozen(one), self.maxima, before)
         return before
 
     def watermark(self, lateness: int, ended: Iterable[int] = ()) -> int:
