@@ -191,6 +191,10 @@ def run_in_foreground(job: Runnable, progress: ProgressListener | None = None) -
             handle.abort()
             raise
         raise
+    except BaseException:  # of the listener, if not of the run: nobody waits for the run any more
+        if not handle.join(0):
+            handle.abort()
+        raise
 
 
 def _until(deadline: float) -> float:

@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from arrowstream.errors import ArrowStreamError, StateError
+from arrowstream.errors import ArrowStreamError, PlanError, StateError
 from arrowstream.plan import explain
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec
 from arrowstream.runtime.handle import POLL_S
 from arrowstream.runtime.local_run import LocalRun
-from arrowstream.runtime.report import Report
+from arrowstream.runtime.report import Report, count
 from arrowstream.runtime.silence import explain_silence
 from arrowstream.runtime.sinks import SinkSpec
 
@@ -52,12 +52,15 @@ class JobRun:
         self, roots: Sequence[Sinked], options: RunOptions, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._run = LocalRun(roots, options, clock)
+        if options.checkpoint is not None:
+            _check_replayable(self._run.source)
         self._options = options
         self._clock = clock
         self._stop_s: float | None = None
         self._drain = False
         self._abort = threading.Event()
         self._epoch_rows = 0
+        self._rows_closed = 0
         self._idle = False
         self._driver = EpochDriver(
             sinks=_sink_specs(roots),
@@ -88,11 +91,9 @@ class JobRun:
         return self._run.report(outcome, epochs=self._driver.done_epoch())
 
     def _read(self, recovered: Recovered) -> _Outcome:
-        pipeline = self._run.open_pipeline(checkpointing=self._options.checkpoint is not None)
-        pipeline.restore(recovered.snapshots)
-        if recovered.counters:
-            pipeline.rows_in = cast("int", recovered.counters["rows_in"])
-            pipeline.rows_out = list(cast("list[int]", recovered.counters["rows_out"]))
+        checkpointing = self._options.checkpoint is not None
+        pipeline = self._run.open_pipeline(checkpointing=checkpointing, recovered=recovered)
+        self._rows_closed = sum(pipeline.rows_out)
         with closing(self._run.open_feed(recovered.cursors, self._options.queue_bytes // 2)) as feed:
             outcome = self._rerun_planned(feed, pipeline, recovered)
             return outcome or self._loop(feed, pipeline)
@@ -143,7 +144,7 @@ class JobRun:
     def _take(self, feed: Feed, pipeline: Pipeline, room: int | None) -> bool:
         """Read and compute the next rows, if there are any yet; False at the end of the input."""
         self._check()
-        frame = feed.next(self._run.rows_max(room), POLL_S)
+        frame = self._run.next_rows(feed, room, POLL_S)
         self._idle = frame is None
         if isinstance(frame, str):
             return False
@@ -163,19 +164,18 @@ class JobRun:
             raise _broken_off()
 
     def _close_epoch(self, feed: Feed, pipeline: Pipeline, *, final: bool) -> None:
-        rows_in: Json = pipeline.rows_in
-        rows_out: list[Json] = [*pipeline.rows_out]
         self._driver.close_epoch(
             EpochEnd(
                 rows=self._epoch_rows,
                 cursors=feed.cursors(),
                 watermark=pipeline.watermark_value(),
                 snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
-                counters={"rows_in": rows_in, "rows_out": rows_out},
+                counters=pipeline.counters(),
                 final=final,
             )
         )
         self._epoch_rows = 0
+        self._rows_closed = sum(pipeline.rows_out)
 
     def request_stop(self, *, drain: bool) -> None:
         """Finish the epoch, then return from `run`; with `drain`, close all windows first."""
@@ -195,11 +195,29 @@ class JobRun:
     def explain_silence(self) -> str:
         """Why nothing is coming out at the moment."""
         pipeline = self._run.pipeline
-        return "the run is starting" if pipeline is None else explain_silence(pipeline)
+        if pipeline is None:
+            return "the run is starting"
+        waiting = sum(pipeline.rows_out) - self._rows_closed
+        if waiting > 0:
+            return f"{count(waiting, 'row')} will be published when the epoch ends, {self._every()}"
+        return explain_silence(pipeline)
+
+    def _every(self) -> str:
+        if self._options.epoch_rows is not None:
+            return f"after {count(self._options.epoch_rows, 'row')} of input"
+        return f"every {self._options.epoch_s:g} s"
 
 
 def _broken_off() -> ArrowStreamError:
     return ArrowStreamError("the run was broken off; what the last epoch published stays")
+
+
+def _check_replayable(source: Source) -> None:
+    if not source.replayable:
+        raise PlanError(
+            "checkpoint: this source can be read only once, and going on from a checkpoint reads it again",
+            hint="give from_batches a list or a function that makes the batches, or no checkpoint",
+        )
 
 
 def _sink_specs(roots: Sequence[Sinked]) -> list[SinkSpec]:

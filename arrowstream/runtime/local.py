@@ -58,7 +58,7 @@ def _frames(run: LocalRun) -> Iterator[pl.DataFrame]:
     pipeline = run.open_pipeline(checkpointing=False)
     with closing(run.open_feed(None, run.options.queue_bytes)) as feed:
         while not pipeline.satisfied:
-            frame = feed.next(run.rows_max(None), POLL_S)
+            frame = run.next_rows(feed, None, POLL_S)
             if listener is not None and run.clock() - told_s >= POLL_S:
                 told_s = run.clock()
                 listener.update(run.metrics())

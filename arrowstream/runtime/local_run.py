@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
+from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import rewrites
 from arrowstream.plan.nodes import Sinked
 from arrowstream.runtime.feed import Feed
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
     from arrowstream.plan.nodes import Node, Scan
     from arrowstream.protocols import Source
+    from arrowstream.runtime.epochs import Recovered
     from arrowstream.runtime.options import RunOptions
     from arrowstream.runtime.pipeline import Output
     from arrowstream.types import Json
+
+SCAN_ID = "scan"
+"""Name of the source in errors, as operators have theirs."""
 
 
 class LocalRun:
@@ -48,15 +53,19 @@ class LocalRun:
         self._feed: Feed | None = None
         self._rate = RateMeter(clock)
 
-    def open_pipeline(self, *, checkpointing: bool) -> Pipeline:
-        """Build the operators."""
-        self.pipeline = Pipeline(
+    def open_pipeline(self, *, checkpointing: bool, recovered: Recovered | None = None) -> Pipeline:
+        """Build the operators, as they were when the last epoch ended."""
+        pipeline = Pipeline(
             self.roots,
             partitions=self.source.partitions(),
             checkpointing=checkpointing,
             threads=self.options.threads,
         )
-        return self.pipeline
+        if recovered is not None:
+            pipeline.restore(recovered.snapshots)
+            pipeline.restore_counters(recovered.counters)
+        self.pipeline = pipeline  # from now on other threads look at it
+        return pipeline
 
     def open_feed(self, cursors: dict[str, Json] | None, queue_bytes: int) -> Feed:
         """Start to read."""
@@ -69,13 +78,22 @@ class LocalRun:
         )
         return self._feed
 
+    def next_rows(
+        self, feed: Feed, room: int | None, timeout_s: float
+    ) -> pl.DataFrame | Literal["end"] | None:
+        """What the feed has next, at most `room` rows; its errors say that they come from the scan."""
+        try:
+            return feed.next(self._rows_max(room), timeout_s)
+        except ArrowStreamError as error:
+            error.operator_id = error.operator_id or SCAN_ID
+            raise
+
     def step(self, feed: Feed, pipeline: Pipeline, frame: pl.DataFrame) -> list[Output]:
         """Rows in, and time on: after every piece, so that what comes out depends on the rows alone."""
         outputs = pipeline.push(frame)
         return outputs + pipeline.advance(feed.horizon(), feed.ended())
 
-    def rows_max(self, room: int | None) -> int | None:
-        """The most rows to take at once, if `room` rows are left to take at all."""
+    def _rows_max(self, room: int | None) -> int | None:
         bounds = [rows for rows in (self.options.batch_rows, room) if rows is not None]
         return min(bounds) if bounds else None
 

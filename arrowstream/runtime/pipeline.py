@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arrowstream.protocols import Operator, Snapshot
     from arrowstream.runtime.epochs import OperatorState
     from arrowstream.runtime.lowering import Stage
+    from arrowstream.types import Json
 
 Output: TypeAlias = "tuple[int, pl.DataFrame]"
 """Index of a root, and rows of its result."""
@@ -184,6 +185,16 @@ class Pipeline:
             if stage.operator is not None and stage.operator.operator_id in states:
                 state = states[stage.operator.operator_id]
                 stage.operator.restore(state.values, state.runs)
+
+    def counters(self) -> dict[str, Json]:
+        """Rows in and out so far, for a checkpoint."""
+        return {"rows_in": self.rows_in, "rows_out": list(self.rows_out)}
+
+    def restore_counters(self, counters: Mapping[str, Json]) -> None:
+        """Go on counting; without counters from zero."""
+        if counters:
+            self.rows_in = cast("int", counters["rows_in"])
+            self.rows_out = list(cast("list[int]", counters["rows_out"]))
 
     # What the run can be asked, from any thread.
 

@@ -49,7 +49,7 @@ class EpochsSink:
         return [frame.height for _, frame in sorted(self.published.items())]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def epochs_sink():
     return EpochsSink
 

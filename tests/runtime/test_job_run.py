@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from arrowstream.connectors.memory.source import BatchesSource, FrameSource
-from arrowstream.errors import DataError, LateRowsWarning, StateError
+from arrowstream.errors import ConnectorError, DataError, LateRowsWarning, PlanError, StateError
 from arrowstream.plan import build
 from arrowstream.runtime.job_run import JobRun
 from arrowstream.runtime.local import run_job, start_job
@@ -258,3 +258,54 @@ def test_epochs_by_duration_follow_the_clock(epochs_sink):
     job.request_stop(drain=False)
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_checkpoint_needs_input_that_can_be_read_again(epochs_sink, tmp_path):
+    job = rows_job(epochs_sink(), BatchesSource(iter([frame_of(SECONDS)]), SCHEMA))
+    with pytest.raises(PlanError, match=r"checkpoint: this source can be read only once.*\n  hint: give"):
+        run_job([job], options(checkpoint=tmp_path / "state"))
+    assert not (tmp_path / "state").exists()
+
+
+def test_silence_of_rows_that_wait_for_the_end_of_the_epoch(epochs_sink):
+    source = Endless()
+    settings = options(checkpoint_every=1_000_000)
+    handle = start_job([rows_job(epochs_sink(), BatchesSource(source, SCHEMA, bounded=False))], settings)
+    until(lambda: handle.metrics.rows_out)
+    assert "will be published when the epoch ends, after 1,000,000 rows of input" in handle.explain_silence()
+    source.go_on.clear()
+    handle.stop()
+
+
+def test_an_error_of_the_source_says_so(epochs_sink):
+    def batches():
+        yield frame_of([1])
+        raise OSError("cable cut")
+
+    with pytest.raises(ConnectorError) as caught:
+        run_job([rows_job(epochs_sink(), BatchesSource(batches, SCHEMA))], options())
+    assert "cable cut" in str(caught.value)
+    assert caught.value.operator_id == "scan"
+
+
+def test_an_interrupt_finishes_the_epoch_and_is_raised_again(epochs_sink):
+    class Interrupting:
+        def update(self, metrics):
+            if metrics.rows_in > 3 and metrics.state == "running":
+                raise KeyboardInterrupt
+
+    sink = epochs_sink()
+    job = rows_job(sink, BatchesSource(Endless(), SCHEMA, bounded=False))
+    with pytest.raises(KeyboardInterrupt):
+        run_job([job], options(checkpoint_every=10, progress=Interrupting()))
+    assert set(sink.heights) == {10}
+
+
+def test_a_listener_that_fails_ends_the_run(epochs_sink):
+    class Failing:
+        def update(self, metrics):
+            raise ZeroDivisionError
+
+    job = rows_job(epochs_sink(), BatchesSource(Endless(), SCHEMA, bounded=False))
+    with pytest.raises(ZeroDivisionError):
+        run_job([job], options(progress=Failing()))
