@@ -5,8 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -152,3 +155,42 @@ def test_the_lateness_that_is_said_to_be_needed_keeps_every_row(epochs_sink, par
     assert (report.lateness_needed is None) == (report.late_rows == 0)
     if report.lateness_needed is not None:
         assert report_of(report.lateness_needed).late_rows == 0
+
+
+class Crash(BaseException):
+    """As if the process had been killed."""
+
+
+@settings(deadline=None, max_examples=25)
+@given(partitions_of_seconds, st.sampled_from([None, 3]), st.integers(1, 6), st.data())
+def test_crashes_change_nothing(epochs_sink, partitions, lateness, epoch_rows, data):
+    def run(published, folder, batch_rows, crash_at=None):
+        def publish(epoch):
+            if epoch == crash_at:
+                raise Crash
+
+        sinks = [epochs_sink(published=each) for each in published]
+        sinks[0].on_publish = publish
+        named = zip(roots_of(partitions, lateness), sinks, ("rows", "windows", "late"), strict=True)
+        jobs = [build.sinked(node, sink, name) for node, sink, name in named]
+        run_job(
+            jobs,
+            run_options(
+                batch_rows=batch_rows, checkpoint_every=epoch_rows, checkpoint=folder, environment={}
+            ),
+        )
+
+    def rows_of(published):
+        return [{epoch: frame.rows() for epoch, frame in each.items()} for each in published]
+
+    epochs = sum(map(len, partitions)) // epoch_rows + 1
+    golden, found = ({}, {}, {}), ({}, {}, {})
+    batch_sizes = st.sampled_from([1, 2, "auto"])
+    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore", LateRowsWarning)
+        run(golden, Path(folder) / "golden", "auto")
+        for crash_at in sorted(data.draw(st.sets(st.integers(1, epochs), max_size=3))):
+            with pytest.raises(Crash):
+                run(found, Path(folder) / "state", data.draw(batch_sizes), crash_at)
+        run(found, Path(folder) / "state", data.draw(batch_sizes))
+    assert rows_of(found) == rows_of(golden)
