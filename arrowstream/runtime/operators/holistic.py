@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import NO_TIME
+from arrowstream.plan.expressions import root_columns
 from arrowstream.protocols import Snapshot
 from arrowstream.runtime.operators.bounds import bounds
 from arrowstream.runtime.operators.rows_in import START, clock_of, judge, partition_of, physical, ranks
@@ -41,8 +42,9 @@ class HolisticWindows:
         self.names = [aggregation.name for aggregation in aggregations]
         by_name = {expr.meta.output_name(): expr for expr in node.aggs}
         self._expressions = [by_name[name] for name in self.names]
-        roots = {name for e in [*node.group_by, *self._expressions] for name in e.meta.root_names()}
-        self._columns = [name for name in node.inputs[0].schema if name in roots]
+        schema = node.inputs[0].schema
+        roots = set[str]().union(*(root_columns(e, schema) for e in [*node.group_by, *self._expressions]))
+        self._columns = [name for name in schema if name in roots]
         self._sorted = self._empty()
         self._fresh: list[pl.DataFrame] = []
         self._unsaved: list[pl.DataFrame] = []
