@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from arrowstream.config import CLOCK, NO_TIME, PARTITION
 from arrowstream.errors import InternalError, PlanError
 from arrowstream.plan.nodes import EventTime, LateRows, Limit, MapBatches, RowStep, Scan, Sinked, Window
+from arrowstream.plan.rewrites import consumers, fused, topological
 from arrowstream.runtime.metrics import Meter
 from arrowstream.runtime.operators.event_time import EventTimeOperator
 from arrowstream.runtime.operators.limit import LimitOperator
@@ -70,7 +71,7 @@ def scan_of(roots: Sequence[Node]) -> Scan:
     PlanError
         If there are several.
     """
-    scans = {id(node): node for root in roots for node in _upstream(root) if isinstance(node, Scan)}
+    scans = [node for node in topological(roots) if isinstance(node, Scan)]
     if len(scans) > 1:
         raise PlanError(
             f"these jobs read {len(scans)} sources, and a run reads one",
@@ -78,7 +79,7 @@ def scan_of(roots: Sequence[Node]) -> Scan:
         )
     if not scans:
         raise InternalError("a plan without a source")
-    return next(iter(scans.values()))
+    return scans[0]
 
 
 def lower(
@@ -98,16 +99,8 @@ def lower(
         How many an operator may use.
     """
     lowering = _Lowering(roots, checkpointing=checkpointing, threads=threads)
-    top = lowering.stage([scan_of(roots)], tuple(partitions), _hidden_of_source(partitions))
+    top = lowering.stage(scan_of(roots), tuple(partitions), _hidden_of_source(partitions))
     return top, lowering.stages
-
-
-def _upstream(root: Node) -> list[Node]:
-    """The node and all that it reads, nearest first."""
-    found = [root]
-    for node in found:
-        found.extend(node.inputs)
-    return found
 
 
 def _hidden_of_source(partitions: Sequence[str]) -> tuple[str, ...]:
@@ -119,117 +112,93 @@ class _Lowering:
         self.stages: list[Stage] = []
         self._checkpointing = checkpointing
         self._threads = threads
-        self._consumers: dict[int, list[Node]] = {}
-        self._outputs: dict[int, list[int]] = {}
-        self._count = 0
-        known: set[int] = set()
+        self._readers = consumers(roots)
+        self._outputs: dict[Node, list[int]] = {}
         for index, root in enumerate(roots):
-            result = root.input if isinstance(root, Sinked) else root
-            self._outputs.setdefault(id(result), []).append(index)
-            for node in _upstream(result):
-                if id(node) not in known:
-                    known.add(id(node))
-                    for source in node.inputs:
-                        self._consumers.setdefault(id(source), []).append(node)
+            self._outputs.setdefault(root.input if isinstance(root, Sinked) else root, []).append(index)
+        chains = fused(roots)
+        self._chains = {chain[0]: chain for chain in chains}
+        # As `explain()` counts them.
+        self._numbers = {chain[-1]: number for number, chain in enumerate(chains, start=1)}
+        self._wanted: dict[Node, frozenset[str]] = {}
+        for node in reversed(topological(roots)):
+            self._wanted[node] = _wanted(node, self._wanted_below(node))
 
-    def stage(self, nodes: list[Node], partitions: tuple[str, ...], hidden: tuple[str, ...]) -> Stage:
-        """The stage of these nodes (several: row steps in a chain), with all below it."""
+    def stage(self, first: Node, partitions: tuple[str, ...], hidden: tuple[str, ...]) -> Stage:
+        """The stage that begins with this node, with all below it."""
+        nodes = self._chains[first]
         last = nodes[-1]
-        wanted = self._wanted(nodes)
+        wanted = self._wanted[first]
         kept = tuple(name for name in hidden if name in wanted)
         stage = Stage(
             self._operator(nodes, partitions, kept),
             last,
             unwanted=tuple(name for name in hidden if name not in wanted),
-            outputs=self._outputs.get(id(last), []),
+            outputs=self._outputs.get(last, []),
             same_event_time=not isinstance(last, EventTime) or last.input.event_time == last.column,
         )
         self.stages.append(stage)
-        hidden = kept
         if isinstance(last, Window | MapBatches):
-            partitions, hidden = (MERGED,), ()
+            partitions, kept = (MERGED,), ()
         elif isinstance(stage.operator, EventTimeOperator):
-            hidden = tuple(name for name in hidden if name != CLOCK)
-            hidden += (CLOCK,) if stage.operator.keeps_clock else ()
-        for consumer in self._consumers.get(id(last), []):
-            child = self.stage(self._chain(consumer), partitions, hidden)
-            child.above = stage
-            stage.children.append(child)
+            kept = tuple(name for name in kept if name != CLOCK)
+            kept += (CLOCK,) if stage.operator.keeps_clock else ()
+        for reader in self._readers[last]:
+            if not isinstance(reader, Sinked):
+                child = self.stage(reader, partitions, kept)
+                child.above = stage
+                stage.children.append(child)
         return stage
 
-    def _chain(self, node: Node) -> list[Node]:
-        """The node, and the row steps that can run in one plan with it."""
-        chain = [node]
-        while isinstance(node, RowStep) and id(node) not in self._outputs:
-            consumers = self._consumers.get(id(node), [])
-            if len(consumers) != 1 or not isinstance(consumers[0], RowStep):
-                break
-            node = consumers[0]
-            chain.append(node)
-        return chain
-
-    def _wanted(self, nodes: list[Node]) -> set[str]:
-        """Hidden columns that these nodes, or any below them, look at."""
-        wanted: set[str] = set()
-        for consumer in self._consumers.get(id(nodes[-1]), []):
-            wanted |= self._wanted([consumer])
-        for node in reversed(nodes):
-            if isinstance(node, MapBatches):
-                wanted = set()
-            elif isinstance(node, Window):
-                wanted = {PARTITION, CLOCK}
-            elif isinstance(node, LateRows):
-                wanted |= {CLOCK}
-            elif _begins_event_time(node):
-                wanted = wanted - {CLOCK} | {PARTITION}
-        return wanted
+    def _wanted_below(self, node: Node) -> frozenset[str]:
+        """Hidden columns that some operator below the node looks at."""
+        return frozenset().union(*(self._wanted[reader] for reader in self._readers[node]))
 
     def _operator(
-        self, nodes: list[Node], partitions: tuple[str, ...], hidden: tuple[str, ...]
+        self, nodes: tuple[Node, ...], partitions: tuple[str, ...], hidden: tuple[str, ...]
     ) -> Operator | None:
         node = nodes[-1]
         if isinstance(node, Scan) and node.event_time is None:
             return None
-        self._count += 1
         if isinstance(node, RowStep):
             return self._rows(nodes, hidden)
         if _begins_event_time(node):
             return self._event_time(node, partitions)
         if isinstance(node, MapBatches):
-            return MapBatchesOperator(self._name("map-batches"), node.function, node.schema)
+            return MapBatchesOperator(self._name("map-batches", node), node.function, node.schema)
         if isinstance(node, Limit):
-            return LimitOperator(self._name("limit"), node.n)
+            return LimitOperator(self._name("limit", node), node.n)
         # The rest is imported where it is needed, because it loads Numba, which costs half a second.
         if isinstance(node, LateRows):
             from arrowstream.runtime.operators.late_rows import LateRowsOperator
 
-            return LateRowsOperator(self._name("late-rows"), node)
+            return LateRowsOperator(self._name("late-rows", node), node)
         if isinstance(node, Window):
             from arrowstream.runtime.operators.window import window_operator
 
             return window_operator(
                 node,
-                self._name("window"),
+                self._name("window", node),
                 partitions=len(partitions),
                 checkpointing=self._checkpointing,
                 threads=self._threads,
             )
         raise InternalError(f"no operator for a {type(node).__name__} node")
 
-    def _name(self, kind: str) -> str:
-        return f"{kind}-{self._count}"
+    def _name(self, kind: str, node: Node) -> str:
+        return f"{kind}-{self._numbers[node]}"
 
-    def _rows(self, nodes: list[Node], hidden: tuple[str, ...]) -> RowsOperator:
+    def _rows(self, nodes: tuple[Node, ...], hidden: tuple[str, ...]) -> RowsOperator:
         from arrowstream.plan.lower import compile_rows
 
         steps = [node for node in nodes if isinstance(node, RowStep)]
-        return RowsOperator(self._name("rows"), compile_rows(steps, hidden))
+        return RowsOperator(self._name("rows", nodes[-1]), compile_rows(steps, hidden))
 
     def _event_time(self, node: Node, partitions: tuple[str, ...]) -> EventTimeOperator:
         assert isinstance(node, Scan | EventTime)
         assert node.event_time is not None
         return EventTimeOperator(
-            self._name("event-time"),
+            self._name("event-time", node),
             column=node.event_time,
             dtype=node.schema[node.event_time],
             lateness=node.lateness,
@@ -238,8 +207,18 @@ class _Lowering:
             keeps_clock=node.lateness is not None and CLOCK in self._wanted_below(node),
         )
 
-    def _wanted_below(self, node: Node) -> set[str]:
-        return set().union(*(self._wanted([consumer]) for consumer in self._consumers.get(id(node), [])))
+
+def _wanted(node: Node, below: frozenset[str]) -> frozenset[str]:
+    """Hidden columns that the node needs in its input, for itself and for what is below it."""
+    if isinstance(node, MapBatches):
+        return frozenset()
+    if isinstance(node, Window):
+        return frozenset({PARTITION, CLOCK})
+    if isinstance(node, LateRows):
+        return below | {CLOCK}
+    if _begins_event_time(node):
+        return below - {CLOCK} | {PARTITION}
+    return below
 
 
 def _begins_event_time(node: Node) -> bool:

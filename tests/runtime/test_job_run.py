@@ -217,9 +217,8 @@ def test_a_failure_in_an_operator_names_it_and_nothing_hangs(epochs_sink):
     node = build.map_batches(build.scan(FrameSource(frame_of(SECONDS))), fail)
     with pytest.raises(DataError) as caught:
         run_job([build.sinked(node, epochs_sink(), "out")], options())
-    assert caught.value.operator_id == "map-batches-1"
+    assert caught.value.operator_id == "map-batches-2"
     assert isinstance(caught.value.__cause__, ValueError)
-    assert [each.name for each in caught.traceback if each.name == "fail"] == []
     assert caught.value.__cause__.__traceback__ is not None
 
 
