@@ -36,8 +36,9 @@ class HolisticWindows:
     Each window is evaluated by itself, so that no bit of a result depends on what closes at the same time.
     """
 
-    def __init__(self, node: Window, aggregations: Sequence[Holistic | Partial]) -> None:
+    def __init__(self, node: Window, aggregations: Sequence[Holistic | Partial], *, tracked: bool) -> None:
         self._node = node
+        self._tracked = tracked  # rows are noted for the next snapshot
         self._windows = bounds(node)
         self.names = [aggregation.name for aggregation in aggregations]
         by_name = {expr.meta.output_name(): expr for expr in node.aggs}
@@ -97,7 +98,8 @@ class HolisticWindows:
         self._rows_seen += frame.height
         if kept.height:
             self._fresh.append(kept)
-            self._unsaved.append(kept)
+            if self._tracked:
+                self._unsaved.append(kept)
 
     def close(self, watermark: int, open_from: int) -> pl.DataFrame | None:
         """The windows that begin before `open_from`, ordered by start and first row; None if there is no new one."""

@@ -63,7 +63,7 @@ class WindowOperator:
         self._folded = None
         if partials or not kept:
             self._folded = FoldedWindows(node, partials, several=partitions > 1, tracked=checkpointing)
-        self._kept = HolisticWindows(node, kept) if kept else None
+        self._kept = HolisticWindows(node, kept, tracked=checkpointing) if kept else None
         self._watermark = NO_TIME
 
     @property
