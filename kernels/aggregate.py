@@ -84,6 +84,36 @@ def max_int(groups: Any, values: Any, greatest: Any) -> None:
 
 
 @kernel
+def summarize_int(
+    groups: Any,
+    values: Any,
+    n: Any,
+    total: Any,
+    least: Any,
+    greatest: Any,
+    counted: bool,
+    summed: bool,
+    with_least: bool,
+    with_greatest: bool,
+) -> None:
+    """`count`, `sum_int`, `min_int` and `max_int` of one column in one pass, those that are asked for.
+
+    Rows of one group follow one another closely, and each waits for the one before: together they wait once.
+    """
+    for i in range(groups.size):
+        g = groups[i]
+        value = values[i]
+        if counted:
+            n[g] += 1
+        if summed:
+            total[g] += value
+        if with_least:
+            least[g] = min(least[g], value)
+        if with_greatest:
+            greatest[g] = max(greatest[g], value)
+
+
+@kernel
 def min_float(groups: Any, values: Any, least: Any) -> None:
     """Minimum that ignores NaN unless there is nothing else; begin with NaN."""
     for i in range(groups.size):

@@ -34,6 +34,10 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("merge_sum_float", lambda: aggregate.merge_sum_float(group, real, real, real_acc, real_acc)),
         ("min_int", lambda: aggregate.min_int(group, whole, acc)),
         ("max_int", lambda: aggregate.max_int(group, whole, acc)),
+        (
+            "summarize_int",
+            lambda: aggregate.summarize_int(group, whole, acc, acc, acc, acc, True, True, True, True),  # noqa: FBT003
+        ),
         ("min_float", lambda: aggregate.min_float(group, real, real_acc)),
         ("max_float", lambda: aggregate.max_float(group, real, real_acc)),
         ("variance", lambda: aggregate.variance(group, real, real_acc, real_acc, real_acc)),

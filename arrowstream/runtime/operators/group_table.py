@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from arrowstream.config import NO_TIME
 from arrowstream.errors import DataError
@@ -16,8 +17,6 @@ from arrowstream.runtime.operators.states import OPERATIONS, Array, State, nulls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import polars as pl
-
 BLOCK_ROWS = 1 << 16
 """Rows whose groups are found, then folded into each accumulator, while they are in the core's cache."""
 
@@ -26,6 +25,7 @@ _SMALLEST_POOL = 1 << 14
 _SMALLEST_PANES = 1 << 6
 _LATE_COUNTERS = [groups.LATE_ROWS, groups.MISSED_WINDOWS, groups.LATENESS_NEEDED]
 _HIGHEST_RANK = 2**63 - 1
+_SUMMARIZED = ("sum_int", "min_int", "max_int")  # in the order of the kernel's arguments
 _EMPTY = frozen(np.zeros(0, dtype=np.int64))
 _EMPTY_PARTITIONS = frozen(np.zeros(0, dtype=np.uint32))
 
@@ -55,6 +55,8 @@ class Input:
     def __init__(self, column: pl.Series) -> None:
         self._column = column
         self._encoded: dict[str, Array] = {}
+        self.words_compare = column.dtype != pl.UInt64
+        """Whether the words that are summed are also those that compare as the values do."""
         self.valid = column.is_not_null().to_numpy() if column.null_count() else None
 
     def values(self, operation: str) -> Array:
@@ -98,7 +100,10 @@ class GroupTable:
         self.first = np.empty(_SMALLEST_LOG, dtype=np.int64)
         self._initial: dict[str, object] = {"rows": 0}
         self._columns: dict[str, Array] = {}
-        self._groups = np.empty(BLOCK_ROWS, dtype=np.uint32)
+        self._summaries = [
+            (place, {s for s in self.states if s.input == place and s.operation in _SUMMARIZED})
+            for place in sorted({s.input for s in self.states if s.operation in _SUMMARIZED})
+        ]
         self._new_column("rows", np.int64, 0)
         for state in self.states:
             for name, dtype, initial in OPERATIONS[state.operation].columns:
@@ -217,7 +222,9 @@ class GroupTable:
             keep = assigned < groups.SPECIAL
             assigned = assigned[keep]
         assigned = frozen(assigned)
-        aggregate.count(assigned, self._columns["rows"])
+        done = self._summarize(assigned, inputs, rows) if keep is None else set()
+        if not done:
+            aggregate.count(assigned, self._columns["rows"])
         if "touched" in self._columns:
             aggregate.mark(assigned, self._columns["touched"])
         for place, column in enumerate(inputs):
@@ -227,6 +234,8 @@ class GroupTable:
                     missing = missing[keep]
                 aggregate.count(frozen(assigned[missing]), self._nulls(place))
         for state in self.states:
+            if state in done:
+                continue
             column = inputs[state.input]
             operation = OPERATIONS[state.operation]
             values, valid = column.values(state.operation)[rows], column.valid
@@ -244,6 +253,24 @@ class GroupTable:
                 usable = valid[rows] if keep is None else valid[rows][keep]
                 chosen, values = chosen[usable], values[usable]
             operation.update(frozen(chosen), frozen(values), *self._accumulators(state))
+
+    def _summarize(self, assigned: Array, inputs: Sequence[Input], rows: slice) -> set[State]:
+        """Count rows and fold the whole-number states of columns without nulls; returns those states."""
+        done: set[State] = set()
+        for place, states in self._summaries:
+            column = inputs[place]
+            if column.valid is not None or not column.words_compare:
+                continue
+            n = self._columns["rows"]
+            accumulators, wanted = [], []
+            for operation in _SUMMARIZED:
+                state = State(operation, place)
+                wanted.append(state in states)
+                accumulators.append(self._accumulators(state)[0] if state in states else n)
+            values = column.values(_SUMMARIZED[0])[rows]
+            aggregate.summarize_int(assigned, values, n, *accumulators, not done, *wanted)
+            done.update(states)
+        return done
 
     def merge(self, assigned: Array, source: GroupTable, selected: Array) -> None:
         """Merge the states of the groups `selected` of `source` into the groups `assigned`, in that order."""
