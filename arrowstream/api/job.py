@@ -346,12 +346,29 @@ def _begin(jobs: Iterable[Job]) -> list[Sinked]:
         raise PlanError(
             "there is no job to run", hint='give at least one, such as stream.sink_parquet("out/")'
         )
-    roots: list[Sinked] = []
+    nodes = [job._node for job in listed]  # noqa: SLF001 - our own class
+    _check_outputs(nodes)
     for job in listed:
         job._forgotten.detach()  # noqa: SLF001 - our own class
-        taken = sum(root.name.split(" #")[0] == job._node.name for root in roots)  # noqa: SLF001
-        roots.append(replace(job._node, name=f"{job._node.name} #{taken + 1}") if taken else job._node)  # noqa: SLF001
-    return roots
+    names = [node.name for node in nodes]
+    counts = [names[:index].count(name) for index, name in enumerate(names)]
+    return [
+        replace(node, name=f"{node.name} #{count + 1}") if count else node
+        for node, count in zip(nodes, counts, strict=True)
+    ]
+
+
+def _check_outputs(nodes: list[Sinked]) -> None:
+    """Raise PlanError if two jobs would write to one place."""
+    for index, node in enumerate(nodes):
+        place = getattr(node.sink, "outbox_folder", None)
+        for other in nodes[:index]:
+            if node is other:
+                raise PlanError(f"the job to {node.name} is given twice", hint="give each job once")
+            if place is not None and place == getattr(other.sink, "outbox_folder", None):
+                raise PlanError(
+                    f"two jobs write to one place: {other.name}, {node.name}", hint="give each its own folder"
+                )
 
 
 def _line_of_caller() -> tuple[str, int]:

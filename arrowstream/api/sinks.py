@@ -32,6 +32,7 @@ class Sinks(Query):
         *,
         compression: Literal["lz4", "uncompressed", "snappy", "gzip", "brotli", "zstd"] = "zstd",
         compression_level: int | None = None,
+        row_group_size: int | None = None,
     ) -> Job:
         """Write Parquet files into a folder, exactly once.
 
@@ -42,6 +43,8 @@ class Sinks(Query):
             epoch that has rows, and can be read at any time.
         compression, compression_level
             As in `pl.LazyFrame.sink_parquet`.
+        row_group_size
+            Rows of a row group; None: a good size.
 
         Raises
         ------
@@ -58,11 +61,20 @@ class Sinks(Query):
         folder = _folder(path, "sink_parquet")
         from arrowstream.connectors.files.sink import ParquetSink
 
-        sink = ParquetSink(folder, compression=compression, compression_level=compression_level)
+        sink = ParquetSink(
+            folder,
+            compression=compression,
+            compression_level=compression_level,
+            **_given(row_group_size=row_group_size),
+        )
         return self._job(sink, f"parquet {folder}")
 
     def sink_ipc(
-        self, path: PathLike, *, compression: Literal["uncompressed", "lz4", "zstd"] = "uncompressed"
+        self,
+        path: PathLike,
+        *,
+        compression: Literal["uncompressed", "lz4", "zstd"] = "uncompressed",
+        record_batch_size: int | None = None,
     ) -> Job:
         """Write Arrow IPC files (Feather V2) into a folder, exactly once.
 
@@ -72,6 +84,8 @@ class Sinks(Query):
             As in `sink_parquet`.
         compression
             As in `pl.LazyFrame.sink_ipc`.
+        record_batch_size
+            Rows of a record batch; None: a good size.
 
         Raises
         ------
@@ -88,7 +102,8 @@ class Sinks(Query):
         folder = _folder(path, "sink_ipc")
         from arrowstream.connectors.files.sink import IpcSink
 
-        return self._job(IpcSink(folder, compression=compression), f"ipc {folder}")
+        sink = IpcSink(folder, compression=compression, **_given(record_batch_size=record_batch_size))
+        return self._job(sink, f"ipc {folder}")
 
     def sink_batches(
         self, function: Callable[[pl.DataFrame], object], *, chunk_size: int | None = None
@@ -155,3 +170,8 @@ def _folder(path: PathLike, verb: str) -> Path:
             f"{verb} writes to local folders only, not to {str(path)!r}", hint="give a local path"
         )
     return Path(path).expanduser().absolute()
+
+
+def _given(**sizes: int | None) -> dict[str, int]:
+    """Those that the user gave; the sink knows what is good for the others."""
+    return {name: size for name, size in sizes.items() if size is not None}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
 
 import arrowstream as ars
 
@@ -22,12 +20,6 @@ def test_all_is_the_public_namespace() -> None:
 def test_everything_public_says_what_it_is() -> None:
     for name in set(ars.__all__) - {"__version__"}:
         assert (getattr(ars, name).__doc__ or "").strip(), name
-
-
-def test_the_version_is_that_of_the_package() -> None:
-    project = Path(__file__).parents[2] / "pyproject.toml"
-    if project.exists():
-        assert tomllib.loads(project.read_text())["project"]["version"] == ars.__version__
 
 
 def test_the_import_loads_no_compiler_no_client_and_is_quick(record_property) -> None:

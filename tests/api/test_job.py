@@ -11,6 +11,8 @@ import warnings
 from datetime import datetime
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -171,6 +173,29 @@ def test_what_is_no_list_of_jobs_is_refused(wrong, message) -> None:
         with pytest.raises(ars.PlanError) as caught:
             begin(wrong)
         assert message in str(caught.value)
+
+
+def test_two_jobs_cannot_write_to_one_place(tmp_path) -> None:
+    rows = ars.from_polars(FRAME)
+    parquet, ipc = rows.sink_parquet(tmp_path / "out"), rows.sink_ipc(tmp_path / "out")
+    with pytest.raises(
+        ars.PlanError, match=r"two jobs write to one place: parquet .*/out, ipc .*/out\n  hint: give"
+    ):
+        ars.run([parquet, ipc])
+    with pytest.raises(ars.PlanError, match=r"the job to parquet .*/out is given twice"):
+        ars.run([parquet, parquet])
+    parquet.run()
+    with pytest.raises(ars.StateError):
+        ipc.run()
+
+
+def test_sizes_are_those_that_are_given(tmp_path) -> None:
+    rows = ars.from_polars(FRAME)
+    rows.sink_parquet(tmp_path / "a", row_group_size=4).run()
+    rows.sink_ipc(tmp_path / "b", record_batch_size=4).run()
+    (parquet,), (ipc,) = (tmp_path / "a").glob("*.parquet"), (tmp_path / "b").glob("*.arrow")
+    assert pq.ParquetFile(parquet).metadata.num_row_groups == 2
+    assert pa.ipc.open_file(ipc).num_record_batches == 2
 
 
 def test_one_job_is_no_list(tmp_path) -> None:
