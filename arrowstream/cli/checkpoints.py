@@ -25,7 +25,7 @@ def verify_checkpoint(folder: Path) -> bool:
         raise StateError(
             f"there is no checkpoint {folder}", hint="give the folder that a job ran with: run(checkpoint=…)"
         )
-    from arrowstream.runtime.checkpoint import verify
+    from arrowstream.runtime.verify import verify
 
     findings = verify(folder)
     for finding in findings:

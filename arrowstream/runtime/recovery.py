@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arrowstream.protocols import Store
+    from arrowstream.runtime.checkpoint import RunRef
     from arrowstream.types import Delivery, Json
 
 JOB_NAME = "job.json"
 
+_RESTORE = "restore it from a copy, or start anew with another checkpoint and another output"
 _DIFFERENCES_SHOWN_MAX = 40  # lines; more do not help a reader
 
 _in_use: set[str] = set()
@@ -153,7 +155,7 @@ def load_state(
 ) -> dict[str, tuple[dict[str, Json], list[tuple[int, pa.Table]]]]:
     """Values and runs by operator; StateError naming a run that is damaged or missing."""
     return {
-        operator: (record.values, [(run.id, _load_run(store, run.name)) for run in record.runs])
+        operator: (record.values, [(run.id, _load_run(store, run)) for run in record.runs])
         for operator, record in prepare.operators.items()
     }
 
@@ -195,14 +197,14 @@ def _read_prepare(store: Store, base: tuple[int, int] | None) -> Prepare | None:
     return prepare
 
 
-def _load_run(store: Store, name: str) -> pa.Table:
-    sealed = store.get(name)
+def _load_run(store: Store, run: RunRef) -> pa.Table:
+    where = location(store, run.name)
+    sealed = store.get(run.name)
     if sealed is None:
-        raise StateError(
-            f"{location(store, name)}, a part of the state, is missing",
-            hint="restore it from a copy, or start anew with another checkpoint and another output",
-        )
-    payload = durable.unseal(name, sealed, where=location(store, name))
+        raise StateError(f"{where}, a part of the state, is missing", hint=_RESTORE)
+    payload = durable.unseal(run.name, sealed, where=where)
+    if durable.sealed_sha256(sealed) != run.sha256:
+        raise StateError(f"{where} is not the file that was written", hint=_RESTORE)
     return pa.ipc.open_file(pa.py_buffer(payload)).read_all()
 
 
