@@ -81,10 +81,27 @@ def test_a_second_run_with_the_same_checkpoint_has_nothing_to_do(tmp_path: Path,
     )
     command = ["run", str(pipeline), "--checkpoint", str(tmp_path / "state"), "--checkpoint-every", "1"]
 
-    assert runner.invoke(app, command).stdout.startswith("finished: 2 rows in, 2 rows out, 2 epochs")
+    assert runner.invoke(app, command).stdout.startswith("finished: 2 rows in, 2 rows out")
     assert runner.invoke(app, command).stdout.startswith("already complete")
-    verified = runner.invoke(app, ["checkpoints", "verify", str(tmp_path / "state")])
-    assert (verified.exit_code, verified.stdout) == (0, f"{tmp_path / 'state'}: every file is whole\n")
+
+
+def test_verify_names_a_damaged_file(tmp_path: Path, pipeline: Path) -> None:
+    pl.DataFrame({"price": [90, 120]}).write_parquet(tmp_path / "bids.parquet")
+    pipeline.write_text(
+        "import arrowstream as ars\n"
+        f"job = ars.scan_parquet(r'{tmp_path}/bids.parquet').sink_parquet(r'{tmp_path}/out')\n"
+    )
+    state = tmp_path / "state"
+    runner.invoke(app, ["run", str(pipeline), "--checkpoint", str(state)])
+    verify = ["checkpoints", "verify", str(state)]
+
+    whole = runner.invoke(app, verify)
+    assert (whole.exit_code, whole.stdout) == (0, f"{state}: every file is whole\n")
+
+    (state / "job.json").write_bytes((state / "job.json").read_bytes()[:-1])
+    damaged = runner.invoke(app, verify)
+    assert damaged.exit_code == 1
+    assert damaged.stdout.startswith(f"{state / 'job.json'}: ")
 
 
 def test_no_such_file(tmp_path: Path) -> None:
