@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from arrowstream.errors import ArrowStreamError, PlanError, StateError
 from arrowstream.plan import explain
@@ -235,6 +235,7 @@ def _sink_specs(roots: Sequence[Sinked]) -> list[SinkSpec]:
 
 def _identity(source: Source) -> Json:
     """What the checkpoint pins of a source: all it says of itself, or what kind it is."""
-    if hasattr(source, "identity"):
-        return cast("Json", source.identity())
+    identity: Callable[[], Json] | None = getattr(source, "identity", None)
+    if identity is not None:
+        return identity()
     return {"source": type(source).__qualname__, "partitions": list(source.partitions())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import rewrites
@@ -140,8 +140,10 @@ def _prepared(scan: Scan, roots: Sequence[Node]) -> Source:
     """The source, told which columns are looked at and which of them is event time."""
     source = scan.source
     wanted = rewrites.required_columns(roots)[scan]
-    if scan.event_time is not None and hasattr(source, "with_event_time"):
-        source = cast("Source", source.with_event_time(scan.event_time))
-    if len(wanted) < len(scan.schema) and hasattr(source, "project"):
-        source = cast("Source", source.project([name for name in scan.schema if name in wanted]))
+    with_event_time: Callable[[str], Source] | None = getattr(source, "with_event_time", None)
+    if scan.event_time is not None and with_event_time is not None:
+        source = with_event_time(scan.event_time)
+    project: Callable[[list[str]], Source] | None = getattr(source, "project", None)
+    if len(wanted) < len(scan.schema) and project is not None:
+        source = project([name for name in scan.schema if name in wanted])
     return source
