@@ -67,11 +67,23 @@ class ContenderProcess:
         """End the process."""
         self.close()
 
-    def run(self, *, save: Path | None = None, counts: bool = True) -> None:
-        """Run the query once; `save` writes the sorted result, and unless `counts` the time is forgotten."""
+    def run(self, *, save: Path | None = None, counts: bool = True, warm_up_rows: int = 0) -> None:
+        """Run the query once.
+
+        Parameters
+        ----------
+        save
+            Where to write the sorted result.
+        counts
+            Whether the time is kept.
+        warm_up_rows
+            Run it over so many generated rows before, for imports and compiled code.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"save": str(save) if save else None}) + "\n")
+        self._process.stdin.write(
+            json.dumps({"save": save and str(save), "warm_up_rows": warm_up_rows}) + "\n"
+        )
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:

@@ -22,6 +22,10 @@ HOPELESS = 10
 """A contender that takes so many times as long as the fastest is timed once only."""
 
 
+WARM_UP_ROWS = 200_000
+"""Run by a process that is timed once, before it is: enough to import and compile everything."""
+
+
 class UnequalResultsError(Exception):
     """Two contenders gave different results: their times mean nothing."""
 
@@ -77,7 +81,7 @@ def measure(
                 try:
                     if question.fresh_process:
                         with start(contender) as process:
-                            process.run()
+                            process.run(warm_up_rows=WARM_UP_ROWS)
                     else:
                         processes[contender].run()
                 except ContenderError as error:

@@ -51,6 +51,8 @@ def serve(question: Question, contender: str, rows: int, files: str, scratch: Pa
     query = question.contenders[contender]
     for line in sys.stdin:
         request = json.loads(line)
+        if request["warm_up_rows"]:
+            query(Input(request["warm_up_rows"], files, scratch))
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         gc.collect()
@@ -59,7 +61,7 @@ def serve(question: Question, contender: str, rows: int, files: str, scratch: Pa
         result = query(Input(rows, files, scratch))
         seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
         answer = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_bytes": peak_memory_bytes()}
-        if request.get("save") and result is not None:
+        if request["save"] and result is not None:
             frame = normalised(result, list(question.keys))
             frame.write_ipc(request["save"])
             answer["result_rows"] = frame.height
