@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHOW_AFTER_S = 0.5
 """A run that is over by then shows nothing: a bar that only flashes is a nuisance."""
 
-_BAR_CELLS = 28
+_BAR_CELLS = 12  # the whole line fits 80 columns
 _ENDED = frozenset({"finished", "stopped", "failed"})
 
 
@@ -116,18 +116,17 @@ def facts(metrics: Metrics) -> list[str]:
     Examples
     --------
     >>> facts(Metrics(rows_in=12_000_000, rows_total=20_000_000, rows_per_s=45e6, late_rows=3))
-    ['12,000,000 of 20,000,000 rows', '45.0 M rows/s', '3 late']
+    ['12,000,000 rows', '45.0 M rows/s', '3 late']
     """
-    total = f" of {metrics.rows_total:,}" if metrics.rows_total else ""
-    parts = [f"{metrics.rows_in:,}{total} rows"]
+    parts = [f"{metrics.rows_in:,} rows"]
     if metrics.rows_per_s:
         parts.append(_rate(metrics.rows_per_s))
-    if metrics.watermark is not None:
+    if metrics.watermark is not None and metrics.state not in _ENDED:
         parts.append(f"watermark {metrics.watermark:%Y-%m-%d %H:%M:%S}")
     if metrics.late_rows:
         parts.append(f"{metrics.late_rows:,} late")
     if metrics.state != "running":
-        parts.append(f"{metrics.state} after {metrics.seconds:.1f} s")
+        parts.append(f"{metrics.state}, {metrics.seconds:.1f} s")
     return parts
 
 
@@ -154,11 +153,11 @@ class TerminalScreen:
         from rich.text import Text
 
         line = Table.grid(padding=(0, 2))
-        cells: list[Any] = [Text(fact) for fact in facts(metrics)]
+        cells: list[Any] = [Text(fact, no_wrap=True, overflow="ellipsis") for fact in facts(metrics)]
         if metrics.fraction is not None:
             cells[:0] = [
                 ProgressBar(total=1.0, completed=metrics.fraction, width=_BAR_CELLS),
-                Text(f"{metrics.fraction:4.0%}"),
+                Text(f"{metrics.fraction:4.0%}", no_wrap=True),
             ]
         if note is not None:
             cells.append(Text(note, style="yellow"))
@@ -188,10 +187,12 @@ def progress_html(metrics: Metrics, note: str | None) -> str:
     """The same line as HTML, in the colours of the page."""
     bar = ""
     if metrics.fraction is not None:
-        bar = f'<progress max="1" value="{metrics.fraction:.4f}" style="width:16em"></progress> '
-    text = " &nbsp; ".join(escape(fact) for fact in facts(metrics))
-    said = f" &nbsp; <em>{escape(note)}</em>" if note is not None else ""
-    return f'<div style="font-family:monospace;white-space:nowrap">{bar}{text}{said}</div>'
+        bar = f'<progress max="1" value="{metrics.fraction:.4f}" style="width:10em"></progress> '
+    said = [escape(fact) for fact in facts(metrics)]
+    if note is not None:
+        said.append(f"<em>{escape(note)}</em>")
+    text = " &ensp;".join(f'<span style="white-space:nowrap">{fact}</span>' for fact in said)
+    return f'<div style="font-family:monospace">{bar}{text}</div>'
 
 
 def show_html(html: str) -> None:

@@ -53,7 +53,7 @@ def test_collect_shows_its_progress_and_then_the_result(outputs) -> None:
     progress, result = outputs[2]
     assert progress["output_type"] == "display_data"
     assert "12 rows" in progress["data"]["text/html"]
-    assert "finished after" in progress["data"]["text/html"]
+    assert "finished, " in progress["data"]["text/html"]
     assert result["data"]["text/plain"] == "8"
 
 
