@@ -1,0 +1,1 @@
+"""Sources and sinks: one folder for each kind of place, with the same file names in each."""

@@ -1,8 +1,8 @@
 """Partial states of aggregations: one small loop an accumulator, over rows whose groups are known.
 
-Every update takes the rows' groups and values, in the order of folding, and changes the accumulators in place.
-Where a state is merged by the same arithmetic as a row (sums of integers, minimum, first …) the update is
-also the merge; `merge_sum_float` and `merge_variance` are the others.
+Every update takes the rows' groups and values, in the order of folding, and changes the accumulators in
+place. Where a state is merged by the same arithmetic as a row (sums of integers, minimum, first …) the update
+is also the merge; `merge_sum_float` and `merge_variance` are the others.
 
 Shape   groups: uint32[n], values: int64[n] or float64[n]; accumulators: one value a group
 Null    the caller drops rows with nulls and counts them

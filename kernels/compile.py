@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
-import numpy as np
 from numba.core import event
 
 from arrowstream.kernels import notices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
@@ -38,7 +39,7 @@ def frozen(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array
 
 
-class _Notices(event.Listener):  # type: ignore[misc]
+class _Notices(event.Listener):
     """Passes on what Numba says of compilations; what it finds in its cache it does not mention."""
 
     def on_start(self, event: Any) -> None:
@@ -48,4 +49,4 @@ class _Notices(event.Listener):  # type: ignore[misc]
         pass
 
 
-event.register("numba:compile", _Notices())
+event.register("numba:compile", _Notices())  # type: ignore[no-untyped-call]

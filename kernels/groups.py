@@ -97,7 +97,7 @@ def assigner(words: int) -> Callable[..., int]:
     far = np.uint64(64 - PREFETCH_FROM_BITS)
 
     @kernel
-    def hash_of(array: Any, at: int) -> Any:
+    def hash_of(array: Any, at: Any) -> Any:
         h = np.uint64(0)
         for j in range(words):
             if j > 0:
@@ -107,7 +107,7 @@ def assigner(words: int) -> Callable[..., int]:
             h = (h ^ (h >> half)) * multiplier
         return h
 
-    def assign(  # noqa: C901, PLR0912, PLR0913, PLR0915 - one fused pass is the point
+    def assign(
         begin: int,
         end: int,
         time: Any,
@@ -144,10 +144,7 @@ def assigner(words: int) -> Callable[..., int]:
 
         for i in range(begin, end):
             t = time[i]
-            if has_partition:
-                p = np.int64(partition[i])
-            else:
-                p = np.int64(0)
+            p = np.int64(partition[i]) if has_partition else np.int64(0)
             if t < low or t >= high or p != row_partition:
                 if at >= 0:
                     panes[at + PANE_GROUPS] = pane_groups
@@ -167,8 +164,7 @@ def assigner(words: int) -> Callable[..., int]:
                 seen = clock[i]
                 if seen != _NO_TIME and first_end <= seen - lateness:
                     needed = seen - first_end + 1
-                    if needed > counters[LATENESS_NEEDED]:
-                        counters[LATENESS_NEEDED] = needed
+                    counters[LATENESS_NEEDED] = max(counters[LATENESS_NEEDED], needed)
                     if last_end <= seen - lateness:
                         groups[i] = LATE
                         counters[LATE_ROWS] += 1

@@ -1,22 +1,19 @@
 """Long strings as 64-bit words: each distinct one is kept once, in an arena, and known by its place there.
 
-An Arrow string view is two words: length and four bytes; then eight more bytes (up to 12 in all), or buffer and
-offset of the bytes. Views of short strings are already exact keys. Here the second word of a long one becomes its
-place in an arena that holds each distinct string once, and so an exact key too, and still a valid view into
-that arena.
+An Arrow string view is two words: length and four bytes; then eight more bytes (up to 12 in all), or buffer
+and offset of the bytes. Views of short strings are already exact keys. Here the second word of a long one
+becomes its place in an arena that holds each distinct string once, and so an exact key too, and still a valid
+view into that arena.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from arrowstream.kernels.compile import kernel
 from arrowstream.kernels.memory import load_byte, load_word
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 INLINE_BYTES_MAX = 12
 """Strings up to this length live inside their view."""
@@ -54,7 +51,7 @@ def _equal_bytes(left: Any, right: Any, length: int) -> bool:
         if load_word(left + np.uint64(8 * i)) != load_word(right + np.uint64(8 * i)):
             return False
     tail = np.uint64(length - 8)  # at least 8 bytes: the last word overlaps the one before it
-    return load_word(left + tail) == load_word(right + tail)
+    return bool(load_word(left + tail) == load_word(right + tail))
 
 
 @kernel
@@ -70,9 +67,9 @@ def intern(
 ) -> int:
     """Put the long strings of `views` into `arena`, and let the views point there.
 
-    Shape   views: int64[n * stride], changed in place; a row's view begins at word `column`; buffers: uint64[b],
-            addresses of the buffers that the views point to; table: int64[slots * ENTRY_COLUMNS], slots a power
-            of two; arena: uint8[bytes]; counters: int64[3]
+    Shape   views: int64[n * stride], changed in place; a row's view begins at word `column`; buffers:
+            uint64[b], addresses of the buffers that the views point to; table: int64[slots * ENTRY_COLUMNS],
+            slots a power of two; arena: uint8[bytes]; counters: int64[3]
     Null    rows of null must be all zero words
     Cost    O(bytes of long strings)
     """

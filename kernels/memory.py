@@ -28,10 +28,10 @@ def _loader(bits: int) -> Callable[..., Any]:
     return load
 
 
-load_word = intrinsic(_loader(64))
+load_word: Any = intrinsic(_loader(64))
 """`load_word(address: uint64) -> uint64`."""
 
-load_byte = intrinsic(_loader(8))
+load_byte: Any = intrinsic(_loader(8))
 """`load_byte(address: uint64) -> uint64`."""
 
 
@@ -40,7 +40,9 @@ def _prefetch(_: Any, address: Any) -> Any:
         pointer_type = ir.IntType(8).as_pointer()
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer_type, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, kind, "llvm.prefetch.p0"
+        )
         pointer = builder.inttoptr(arguments[0], pointer_type)
         builder.call(function, [pointer, *(ir.Constant(number, v) for v in (_READ, _KEEP_CLOSE, _DATA))])
         return context.get_dummy_value()
@@ -48,5 +50,5 @@ def _prefetch(_: Any, address: Any) -> Any:
     return types.void(types.uint64), generate
 
 
-prefetch = intrinsic(_prefetch)
+prefetch: Any = intrinsic(_prefetch)
 """`prefetch(address: uint64)`: bring a cache line closer; any address is allowed."""

@@ -26,5 +26,5 @@ def compilations(on_kernel: Callable[[str], None]) -> Iterator[None]:
 
 def tell(kernel: str) -> None:
     """Tell everyone who listens."""
-    for listener in list(_listeners):
+    for listener in tuple(_listeners):
         listener(kernel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("intern", _intern),
         ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
     ]
-    return extremes + [(f"assign_{w}", lambda w=w: _assign(w)) for w in range(1, WORDS_MAX + 1)]  # type: ignore[misc]
+    return extremes + [(f"assign_{w}", partial(_assign, w)) for w in range(1, WORDS_MAX + 1)]
 
 
 def _assign(words: int) -> None:
@@ -69,9 +70,7 @@ def _intern() -> None:
     table, arena = _integers(2 * keys.ENTRY_COLUMNS), np.zeros(1, dtype=np.uint8)
     keys.intern(0, _integers(2), 2, 0, frozen(np.zeros(1, dtype=np.uint64)), table, arena, _integers(3))
     keys.rehash(table, _integers(4 * keys.ENTRY_COLUMNS))
-    keys.key_groups(
-        frozen(_integers(2)), 2, frozen(_integers(0)), frozen(arena), np.zeros(1, dtype=np.uint8)
-    )
+    keys.key_groups(frozen(_integers(2)), 2, frozen(_integers(0)), frozen(arena), np.zeros(1, dtype=np.uint8))
 
 
 def warmup(on_step: Callable[[str, int, int], None] | None = None) -> int:

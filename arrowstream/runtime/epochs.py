@@ -46,6 +46,7 @@ from arrowstream.runtime.recovery import (
     must_publish,
     next_plan,
     occupy,
+    read_prepare,
     take_generation,
 )
 from arrowstream.runtime.sinks import SinkProgress, SinkSpec, SinkWorker
@@ -211,7 +212,16 @@ class EpochDriver:
             for index, spec in enumerate(self._sinks)
         ]
         job_id = self._claim()
-        generation, base = take_generation(self._store, self._wall_clock)
+        generation, newest = take_generation(self._store, self._wall_clock)
+        try:
+            return self._go_on(job_id, generation, read_prepare(self._store, newest))
+        except StateError:
+            # A newer process may have gone on, so that nothing here fits any more: say that instead.
+            Checkpoint(self._store, generation, None, self._wall_clock).require_newest()
+            raise
+
+    def _go_on(self, job_id: str, generation: int, base: Prepare | None) -> Recovered:
+        """Publish what was prepared, load the state, and be ready for the next epoch."""
         if isinstance(self._store, FolderStore):
             self._store.remove_leftovers()
         checkpoint = Checkpoint(self._store, generation, base, self._wall_clock)
@@ -219,13 +229,13 @@ class EpochDriver:
         self._settle(checkpoint, base)
         complete = base is not None and base.final
         self._planned = None if complete else next_plan(self._store, epoch)
+        loaded = load_state(self._store, base) if base and not complete else {}
         for worker in self._workers:
             worker.begin(epoch + 1)
         self._coordinator = Coordinator(
             sinks=len(self._workers), done=epoch, every_s=self._every.seconds, begun_s=self._clock()
         )
         self._writer = EpochWriter(checkpoint, self._workers, self._handle)
-        loaded = load_state(self._store, base) if base and not complete else {}
         return Recovered(
             job_id=job_id,
             generation=generation,

@@ -118,8 +118,8 @@ def begin_job(store: Store, description: dict[str, Any]) -> tuple[str, bool]:
     return str(found["id"]), False
 
 
-def take_generation(store: Store, wall_clock: Callable[[], float]) -> tuple[int, Prepare | None]:
-    """Fence all older processes; gives this process's number and the PREPARE to go on from.
+def take_generation(store: Store, wall_clock: Callable[[], float]) -> tuple[int, tuple[int, int] | None]:
+    """Fence all older processes; gives this process's number and which PREPARE to go on from.
 
     1. Write down a higher generation: older processes that look for one stop.
     2. Find the newest valid PREPARE: all that an older process may still publish is among them.
@@ -133,7 +133,7 @@ def take_generation(store: Store, wall_clock: Callable[[], float]) -> tuple[int,
     newest = newest_prepare(store)  # 2
     epoch, writer = newest or (0, 0)
     write_record(store, base_name(generation), asdict(Base(generation, epoch, writer)))  # 3
-    return generation, _read_prepare(store, newest)
+    return generation, newest
 
 
 def newest_prepare(store: Store) -> tuple[int, int] | None:
@@ -142,6 +142,17 @@ def newest_prepare(store: Store) -> tuple[int, int] | None:
     known = [base for base in bases if base is not None]
     keys = [numbers(name) for name in store.names("prepare/")]
     return max(((epoch, writer) for epoch, writer in keys if is_valid(epoch, writer, known)), default=None)
+
+
+def read_prepare(store: Store, key: tuple[int, int] | None) -> Prepare | None:
+    """The PREPARE of an epoch and generation; StateError if it is damaged or has gone meanwhile."""
+    if key is None:
+        return None
+    name = epoch_name("prepare", *key)
+    prepare = read_typed(store, name, Prepare)
+    if prepare is None:
+        raise StateError(f"{location(store, name)} has disappeared while it was looked at")
+    return prepare
 
 
 def next_plan(store: Store, done_epoch: int) -> Plan | None:
@@ -185,16 +196,6 @@ def must_publish(sink: str, marker: int | None, *, epoch: int, done: bool, deliv
         'from one time, or start anew with another checkpoint and mode="overwrite"',
         operator_id=sink,
     )
-
-
-def _read_prepare(store: Store, base: tuple[int, int] | None) -> Prepare | None:
-    if base is None:
-        return None
-    name = epoch_name("prepare", *base)
-    prepare = read_typed(store, name, Prepare)
-    if prepare is None:
-        raise StateError(f"{location(store, name)} has disappeared while it was looked at")
-    return prepare
 
 
 def _load_run(store: Store, run: RunRef) -> pa.Table:

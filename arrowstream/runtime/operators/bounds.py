@@ -52,6 +52,7 @@ class FixedWindows:
         self._every, self._period, self._origin = every, period, origin
 
     def open_from(self, watermark: int) -> int:
+        """Start of the first window that ends after `watermark`."""
         if watermark in (NO_TIME, END_OF_TIME):
             return watermark
         return (watermark - self._period - self._origin) // self._every * self._every + (
@@ -59,12 +60,15 @@ class FixedWindows:
         )
 
     def ends(self, starts: Array) -> Array:
+        """Where the windows that begin at `starts` end."""
         return starts + self._period
 
     def starts(self, times: Array) -> Array:
+        """Start of the last window that each time could lie in."""
         return (times - self._origin) // self._every * self._every + self._origin
 
     def earlier(self, starts: Array) -> Array:
+        """Start of the window before each of these."""
         return starts - self._every
 
 
@@ -83,11 +87,13 @@ class CalendarWindows:
         ).item() != 0  # fmt: skip
 
     def open_from(self, watermark: int) -> int:
+        """Start of the first window that ends after `watermark`."""
         if watermark in (NO_TIME, END_OF_TIME):
             return watermark
         return int(self.starts(np.array([watermark], dtype=np.int64))[0])
 
     def ends(self, starts: Array) -> Array:
+        """Where the windows that begin at `starts` end."""
         times = pl.Series(starts).cast(self._dtype)
         if self._has_offset:
             times = times.dt.offset_by(f"-{self._offset}")
@@ -97,6 +103,7 @@ class CalendarWindows:
         return times.to_physical().to_numpy()
 
     def starts(self, times: Array) -> Array:
+        """Start of the last window that each time could lie in."""
         column = pl.Series(times).cast(self._dtype)
         if self._has_offset:
             column = column.dt.offset_by(f"-{self._offset}")
@@ -106,6 +113,7 @@ class CalendarWindows:
         return column.to_physical().to_numpy()
 
     def earlier(self, starts: Array) -> Array:
+        """Start of the window before each of these."""
         return self.starts(starts - 1)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -48,7 +49,15 @@ class FoldedWindows:
     order, in each pane partitions in order, in each partition rows in position order; then the extras.
     """
 
-    def __init__(self, node: Window, partials: Sequence[Partial], *, several: bool, tracked: bool) -> None:
+    def __init__(
+        self,
+        node: Window,
+        partials: Sequence[Partial],
+        *,
+        several: bool,
+        tracked: bool,
+        threads: int = 1,
+    ) -> None:
         self._node = node
         self._windows = bounds(node)
         self._inputs, states, self._aggregations = plan_states(partials)
@@ -65,6 +74,8 @@ class FoldedWindows:
         self._groups = np.empty(BLOCK_ROWS, dtype=np.uint32)
         self._late = np.zeros(2, dtype=np.int64)  # found here, not in the kernel: rows, lateness needed
         self._runs = RunLog(_FIRST_RUN_ID, _RUN_ID_STEP)
+        # One thread, so that rows are folded in their order; it ends with this object.
+        self._folder = ThreadPoolExecutor(1, "arrowstream-fold") if threads > 1 else None
 
     @property
     def late_rows(self) -> int:
@@ -107,6 +118,8 @@ class FoldedWindows:
         values = columns[len(node.group_by) :]
         inputs = [Input(column) for column in values]
         partly_late = []
+        folding = []
+        self._table.reserve(rows)  # now, not while another thread folds into the arrays
         if len(self._groups) < rows:
             self._groups = np.empty(rows, dtype=np.uint32)
         for begin in range(0, rows, BLOCK_ROWS):
@@ -117,9 +130,16 @@ class FoldedWindows:
                 lateness=lateness, closed=self._closed, out=self._groups,
             )  # fmt: skip
             assigned = self._groups[begin:end]
-            self._table.fold(assigned, inputs, times, slice(begin, end))
+            if self._folder is None or rows <= BLOCK_ROWS:
+                self._table.fold(assigned, inputs, times, slice(begin, end))
+            else:
+                folding.append(
+                    self._folder.submit(self._table.fold, assigned, inputs, times, slice(begin, end))
+                )
             if self._table.missed_windows != missed:
                 partly_late.append(np.flatnonzero(assigned == groups.PARTLY_LATE) + begin)
+        for block in folding:
+            block.result()
         if partly_late:
             chosen = np.concatenate(partly_late)
             self._fold_extras(chosen, times, clock[chosen] - lateness, keys, partition, values)
@@ -140,7 +160,7 @@ class FoldedWindows:
         self._late[1] = max(self._late[1], judged.lateness_needed)
         return frame if judged.entered.all() else frame.filter(pl.Series(judged.entered))
 
-    def _fold_extras(
+    def _fold_extras(  # noqa: PLR0917 - all of them are arrays of the same rows
         self,
         rows: Array,
         times: Array,
@@ -171,7 +191,12 @@ class FoldedWindows:
         assigned = np.empty(len(row), dtype=np.uint32)
         before = self._extras.size
         self._extras.assign(
-            0, len(row), window, keys.reshape(-1, words)[row].reshape(-1), partition=of_partition, out=assigned
+            0,
+            len(row),
+            window,
+            keys.reshape(-1, words)[row].reshape(-1),
+            partition=of_partition,
+            out=assigned,
         )
         self._extras.fold(assigned, inputs, times[row], slice(0, len(row)))
         self._extras.lower_ranks(assigned, rank, before)
@@ -179,7 +204,7 @@ class FoldedWindows:
     # Windows out
 
     def close(self, watermark: int, open_from: int) -> pl.DataFrame | None:
-        """The windows that begin before `open_from`, ordered by start and first row; None if there is no new one."""
+        """The windows that begin before `open_from`, by start and first row; None if there is no new one."""
         if open_from <= self._open_from:
             return None
         if self._direct and not self._extras.size:
@@ -282,7 +307,9 @@ class FoldedWindows:
         }
         total = sum(int((t.panes >= self._open_from).sum()) for t in (self._table, self._extras))
         whole = self._runs.should_rewrite(total)
-        frames = [self._state_of(t, extra=t is self._extras, whole=whole) for t in (self._table, self._extras)]
+        frames = [
+            self._state_of(t, extra=t is self._extras, whole=whole) for t in (self._table, self._extras)
+        ]
         return Snapshot(values, self._runs.add(pl.concat(frames, how="diagonal"), whole=whole))
 
     def _state_of(self, table: GroupTable, *, extra: bool, whole: bool) -> pl.DataFrame:
@@ -313,8 +340,8 @@ class FoldedWindows:
             int(values[name])  # type: ignore[arg-type]
             for name in ("rows_seen", "closed", "open_from")
         )
-        self._late[:] = values["late"]
-        self._table.late = values["table"]  # type: ignore[assignment]
+        self._late[:] = cast("list[int]", values["late"])
+        self._table.late = cast("list[int]", values["table"])
         frames = self._runs.restore(runs)
         if not frames:
             return
@@ -330,8 +357,7 @@ class FoldedWindows:
         for table, extra in ((self._table, False), (self._extras, True)):
             own = state.filter(pl.col("extra") == extra)
             columns = [
-                own.get_column(name).cast(dtype)
-                for name, dtype in zip(keys, self._codec.dtypes, strict=True)
+                own.get_column(name).cast(dtype) for name, dtype in zip(keys, self._codec.dtypes, strict=True)
             ]
             words = self._encode(columns, own.height)
             plain = own.drop("extra", "pane", "rank", "key_group", "partition", *keys)

@@ -193,7 +193,7 @@ class GroupTable:
         DataError
             If a row lies in a closed window although nothing can be late.
         """
-        self._reserve(self.size + end - begin)
+        self.reserve(end - begin)
         geometry = self.geometry.array(lateness, closed)
         times, clock, keys, partition = frozen(times), frozen(clock), frozen(keys), frozen(partition)
         assign = groups.assigner(self.words)
@@ -212,7 +212,7 @@ class GroupTable:
         if self._counters[groups.BROKEN_PROMISES]:
             raise DataError(
                 "a row is older than the source's statistics say any remaining row can be",
-                hint="rewrite the files with right statistics, or give lateness= to close windows by the rows",
+                hint="rewrite the files with right statistics, or close windows by the rows: give lateness=",
             )
 
     def fold(self, assigned: Array, inputs: Sequence[Input], times: Array, rows: slice) -> None:
@@ -268,7 +268,10 @@ class GroupTable:
                 wanted.append(state in states)
                 accumulators.append(self._accumulators(state)[0] if state in states else n)
             values = column.values(_SUMMARIZED[0])[rows]
-            aggregate.summarize_int(assigned, values, n, *accumulators, not done, *wanted)
+            total, least, greatest = accumulators
+            aggregate.summarize_int(
+                assigned, values, n, total, least, greatest, not done, wanted[0], wanted[1], wanted[2]
+            )
             done.update(states)
         return done
 
@@ -351,13 +354,13 @@ class GroupTable:
         self._initial[name] = initial
         self._columns[name] = np.full(len(self._pane), initial, dtype=dtype)
 
-    def _reserve(self, size: int) -> None:
-        """Room for `size` groups in all."""
-        room = len(self._pane)
-        if size <= room:
-            return
-        room = max(size, 2 * room)
+    def reserve(self, groups_more: int) -> None:
+        """Room for so many more groups."""
         n = self.size
+        room = len(self._pane)
+        if n + groups_more <= room:
+            return
+        room = max(n + groups_more, 2 * room)
         for name, column in self._columns.items():
             larger = np.empty(room, dtype=column.dtype)
             larger[:n] = column[:n]

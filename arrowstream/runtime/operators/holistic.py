@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -101,8 +101,8 @@ class HolisticWindows:
             if self._tracked:
                 self._unsaved.append(kept)
 
-    def close(self, watermark: int, open_from: int) -> pl.DataFrame | None:
-        """The windows that begin before `open_from`, ordered by start and first row; None if there is no new one."""
+    def close(self, _watermark: int, open_from: int) -> pl.DataFrame | None:
+        """The windows that begin before `open_from`, by start and first row; None if there is no new one."""
         if open_from <= self._open_from:
             return None
         if self._fresh:
@@ -163,6 +163,6 @@ class HolisticWindows:
         """Take over the state of a snapshot."""
         self._rows_seen = int(values["rows_seen"])  # type: ignore[arg-type]
         self._open_from = int(values["open_from"])  # type: ignore[arg-type]
-        self._late[:] = values["late"]
+        self._late[:] = cast("list[int]", values["late"])
         frames = [frame.cast(self._empty().schema) for frame in self._runs.restore(runs)]
         self._fresh = [frame.filter(pl.col(_TIME) >= self._open_from) for frame in frames]

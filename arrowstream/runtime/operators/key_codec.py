@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from arrowstream.errors import DataError
 from arrowstream.kernels import keys as kernels
 from arrowstream.kernels.compile import frozen
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SMALLEST_ARENA_BYTES = 1 << 16
+_LARGEST_ARENA_BYTES = 2**31 - 1  # offsets of string views have 31 bits
 _SMALLEST_TABLE_SLOTS = 1 << 10
 _VIEWS = (pl.String, pl.Categorical, pl.Binary)  # two words each: a string view
 _WORDS_OF_VIEW = 2
@@ -24,8 +26,7 @@ _BYTES_OF_VIEW = 16
 def unsupported(dtype: pl.DataType) -> bool:
     """Whether keys of this type have no fixed number of words (nested, 128 bits, objects)."""
     return not (
-        dtype.is_integer()
-        and dtype not in (pl.Int128, pl.UInt128)
+        (dtype.is_integer() and dtype not in (pl.Int128, pl.UInt128))
         or dtype.is_float()
         or dtype in (pl.Boolean, pl.Date, pl.Time, pl.Enum, *_VIEWS)
         or isinstance(dtype, pl.Datetime | pl.Duration)
@@ -33,7 +34,7 @@ def unsupported(dtype: pl.DataType) -> bool:
 
 
 class Interner:
-    """Each distinct long string once, in one arena (at most 2 GiB: offsets of string views are 31 bits)."""
+    """Each distinct long string once, in one arena."""
 
     def __init__(self) -> None:
         self._table = np.zeros(_SMALLEST_TABLE_SLOTS * kernels.ENTRY_COLUMNS, dtype=np.int64)
@@ -42,6 +43,7 @@ class Interner:
 
     @property
     def used_bytes(self) -> int:
+        """Bytes of the arena that are in use."""
         return int(self._counters[kernels.ARENA_USED])
 
     def intern(self, words: np.ndarray, stride: int, column: int, buffers: np.ndarray) -> None:
@@ -55,15 +57,23 @@ class Interner:
             if status == kernels.DONE:
                 return
             if status == kernels.NEEDS_TABLE:
-                larger = np.zeros(2 * self._table.size, dtype=np.int64)
-                kernels.rehash(self._table, larger)
-                self._table = larger
+                table = np.zeros(2 * self._table.size, dtype=np.int64)
+                kernels.rehash(self._table, table)
+                self._table = table
             else:
-                length = int(words[begin * stride + column] & 0xFFFF_FFFF)
-                # A new array: what was handed out goes on pointing into the old one.
-                larger = np.zeros(2 * self.arena.size + length, dtype=np.uint8)
-                larger[: self.used_bytes] = self.arena[: self.used_bytes]
-                self.arena = larger
+                self._grow_arena(int(words[begin * stride + column] & 0xFFFF_FFFF))
+
+    def _grow_arena(self, length: int) -> None:
+        """Room for `length` more bytes, in a new array: what was handed out points into the old one."""
+        size = min(2 * self.arena.size + length, _LARGEST_ARENA_BYTES)
+        if self.used_bytes + length > size:
+            raise DataError(
+                "the open windows have more than 2 GiB of distinct long strings as group keys",
+                hint="group by an id or a hash of the column, or use shorter windows",
+            )
+        larger = np.zeros(size, dtype=np.uint8)
+        larger[: self.used_bytes] = self.arena[: self.used_bytes]
+        self.arena = larger
 
 
 class KeyCodec:

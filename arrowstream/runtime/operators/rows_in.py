@@ -50,7 +50,9 @@ def evaluate(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> list[pl.Ser
     if all(name is not None for name in plain):
         return [frame.get_column(name) for name in plain if name is not None]
     numbered = [expr.alias(str(i)) for i, expr in enumerate(expressions)]
-    anchor = pl.col(frame.columns[0]).alias("__arrowstream_anchor")  # literals take the frame's height from it
+    anchor = pl.col(frame.columns[0]).alias(
+        "__arrowstream_anchor"
+    )  # literals take the frame's height from it
     return frame.select(anchor, *numbered).get_columns()[1:]
 
 
@@ -96,9 +98,7 @@ def judge(times: Array, clock: Array, lateness: int, windows: Bounds) -> Latenes
     partly = affected & ~late
     missed = (watermark[partly] - first_end[partly]) // every + 1
     needed = (clock - first_end + 1)[affected]
-    return Lateness(
-        inside & ~late, watermark, int(late.sum()), int(missed.sum()), int(needed.max(initial=0))
-    )
+    return Lateness(inside & ~late, watermark, int(late.sum()), int(missed.sum()), int(needed.max(initial=0)))
 
 
 def ranks(partition: Array, base_row: int, rows: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The runs of one part of an operator's state: what is written, what is still needed, when to start afresh."""
+"""The runs of one part of an operator's state: what is written, what is needed, when to start afresh."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _total(high: Array, low: Array) -> Array:
     return np.where(np.isfinite(high), high + low, high)
 
 
-def _finish_sum(partial: Partial, valid: Array, parts: Sequence[Array]) -> pl.Series:
+def _finish_sum(partial: Partial, _valid: Array, parts: Sequence[Array]) -> pl.Series:
     if len(parts) == 1:
         return _wrapped(parts[0], partial.dtype)
     return pl.Series(_total(*parts)).cast(partial.dtype)
@@ -181,7 +181,7 @@ def _finish_extreme(partial: Partial, valid: Array, parts: Sequence[Array]) -> p
     return _where(usable, plain_values(np.where(usable, values, 0), partial.dtype))
 
 
-def _finish_spread(partial: Partial, valid: Array, parts: Sequence[Array]) -> pl.Series:
+def _finish_spread(partial: Partial, _valid: Array, parts: Sequence[Array]) -> pl.Series:
     n, _, squares = parts
     with np.errstate(invalid="ignore", divide="ignore"):
         values = squares / (n - partial.ddof)
@@ -190,12 +190,12 @@ def _finish_spread(partial: Partial, valid: Array, parts: Sequence[Array]) -> pl
     return _where(n > partial.ddof, pl.Series(values).cast(partial.dtype))
 
 
-def _finish_end(partial: Partial, valid: Array, parts: Sequence[Array]) -> pl.Series:
+def _finish_end(partial: Partial, _valid: Array, parts: Sequence[Array]) -> pl.Series:
     _, values, known = parts
     return _where(known.astype(bool), plain_values(np.ascontiguousarray(values), partial.dtype))
 
 
-def _finish_any(partial: Partial, valid: Array, parts: Sequence[Array]) -> pl.Series:
+def _finish_any(_partial: Partial, _valid: Array, parts: Sequence[Array]) -> pl.Series:
     return pl.Series(parts[0] > 0)
 
 

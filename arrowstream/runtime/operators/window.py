@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
@@ -43,8 +43,12 @@ def window_operator(
         Partitions of the source; with several, frames carry `PARTITION`.
     checkpointing
         Whether snapshots will be taken.
+    threads
+        With more than one, rows are folded while the groups of the next ones are looked up.
     """
-    return WindowOperator(node, operator_id, partitions=partitions, checkpointing=checkpointing)
+    return WindowOperator(
+        node, operator_id, partitions=partitions, checkpointing=checkpointing, threads=threads
+    )
 
 
 class WindowOperator:
@@ -53,7 +57,9 @@ class WindowOperator:
     What survives a crash: all of it, as of the last snapshot.
     """
 
-    def __init__(self, node: Window, operator_id: str, *, partitions: int, checkpointing: bool) -> None:
+    def __init__(
+        self, node: Window, operator_id: str, *, partitions: int, checkpointing: bool, threads: int
+    ) -> None:
         self.operator_id = operator_id
         self._node = node
         self._bounds = bounds(node)
@@ -62,7 +68,9 @@ class WindowOperator:
         kept = [a for a in node.aggregations if isinstance(a, Holistic) or not folds]
         self._folded = None
         if partials or not kept:
-            self._folded = FoldedWindows(node, partials, several=partitions > 1, tracked=checkpointing)
+            self._folded = FoldedWindows(
+                node, partials, several=partitions > 1, tracked=checkpointing, threads=threads
+            )
         self._kept = HolisticWindows(node, kept, tracked=checkpointing) if kept else None
         self._watermark = NO_TIME
 
@@ -136,13 +144,10 @@ class WindowOperator:
 
     def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:
         """Take over the state of a snapshot."""
-        self._watermark = values["watermark"]  # type: ignore[assignment]
+        self._watermark = cast("int", values["watermark"])
         for name, part in self._named_parts():
-            own = values[name]
-            part.restore(own["values"], [run for run in runs if run[0] in own["runs"]])  # type: ignore[index,call-overload]
-
-    def close(self) -> None:
-        """Nothing to release."""
+            own = cast("dict[str, Any]", values[name])
+            part.restore(own["values"], [run for run in runs if run[0] in own["runs"]])
 
     def _named_parts(self) -> list[tuple[str, FoldedWindows | HolisticWindows]]:
         # Ids of runs are distinct over the parts: even for folded states, odd for kept rows.
