@@ -48,6 +48,7 @@ LOAD_SHIFT = 1  # an index is rehashed when more than half full: probes stay sho
 
 PREFETCH_FROM_BITS = 17
 """An index of so many slots no longer fits the core's own cache: its lines are asked for ahead."""
+_LEAP_UNTIL_BITS = 21  # between the two, an index grows fourfold: rehashing it misses the cache
 _SLOT_AHEAD = 24  # rows ahead at which the slot of the index is asked for …
 _KEY_AHEAD = 12  # … and, the slot being there by then, the stored key
 
@@ -249,7 +250,7 @@ def assigner(words: int) -> Callable[..., int]:
 
             if pane_groups >= limit:  # rehash into a larger index
                 bits = panes[at + PANE_BITS]
-                bits += 1 if bits < PREFETCH_FROM_BITS else 2
+                bits += 2 if PREFETCH_FROM_BITS <= bits < _LEAP_UNTIL_BITS else 1
                 used = counters[POOL_USED]
                 if used + (np.int64(1) << bits) > pool.size:
                     panes[at + PANE_GROUPS] = pane_groups

@@ -275,10 +275,12 @@ class FoldedWindows:
 
     def _finished(self, table: GroupTable, chosen: slice | Array) -> pl.DataFrame:
         """Keys, window start and aggregates of some groups."""
-        arrays = table.columns(chosen)
-        columns = self._codec.decode(table.keys(chosen), self._node.keys)
-        columns.append(pl.Series(START, table.panes[chosen].copy()))
-        columns.extend(aggregation.finish(arrays) for aggregation in self._aggregations)
+        whole = isinstance(chosen, slice) and chosen == slice(0, table.size)
+        # The table of merged groups keeps its memory: it is filled again and again.
+        taken = table.take() if whole and table is not self._merged else table.copied(chosen)
+        columns = self._codec.decode(taken.keys, self._node.keys)
+        columns.append(pl.Series(START, taken.panes))
+        columns.extend(aggregation.finish(taken.columns) for aggregation in self._aggregations)
         return pl.DataFrame(columns)
 
     def _drop_closed(self) -> None:
@@ -330,7 +332,7 @@ class FoldedWindows:
                 pl.Series("rank", table.ranks[chosen]),
                 pl.Series("key_group", self._codec.key_groups(words)),
                 *keys,
-                *(pl.Series(name, values) for name, values in table.columns(chosen).items()),
+                *(pl.Series(name, values) for name, values in table.copied(chosen).columns.items()),
             ]
         )
 

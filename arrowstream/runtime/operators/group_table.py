@@ -17,9 +17,12 @@ from arrowstream.runtime.operators.states import OPERATIONS, Array, State, nulls
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import DTypeLike
+
 BLOCK_ROWS = 1 << 16
 """Rows whose groups are found, then folded into each accumulator, while they are in the core's cache."""
 
+_LEAP_FROM_GROUPS = 1 << 20  # from here on, room grows eightfold: untouched it is free, copying it is not
 _SMALLEST_LOG = 1 << 10
 _SMALLEST_POOL = 1 << 14
 _SMALLEST_PANES = 1 << 6
@@ -49,6 +52,15 @@ SINGLE_POINTS = Geometry(1, 0, 1, 1)
 """Every time is a window of its own: for rows that come with their window's start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What leaves a table: flat key words, starts of panes, and columns of state by name."""
+
+    keys: Array
+    panes: Array
+    columns: dict[str, Array]
+
+
 class Input:
     """One input column of a batch, turned into what each operation wants of it, once."""
 
@@ -73,7 +85,7 @@ class GroupTable:
     """The groups of one window node, or of one step of merging.
 
     Columns of state are arrays over the dense log of groups: "rows", the accumulators of each `State`, and
-    counts of nulls from the first null on. The slots after the last group always hold initial values.
+    counts of nulls from the first null on. Room beyond the last group is not touched: it costs no memory yet.
 
     Parameters
     ----------
@@ -165,10 +177,25 @@ class GroupTable:
         touched[: self.size] = 0
         return changed
 
-    def columns(self, selected: slice | Array) -> dict[str, Array]:
-        """All columns of state of some groups, as copies: what is made of them may share their memory."""
+    def copied(self, selected: slice | Array) -> Groups:
+        """Keys, panes and state of some groups, as copies."""
         stored = {n: c[: self.size][selected] for n, c in self._columns.items() if n != "touched"}
-        return {n: c.copy() for n, c in stored.items()} if isinstance(selected, slice) else stored
+        if isinstance(selected, slice):
+            stored = {name: column.copy() for name, column in stored.items()}
+        return Groups(self.keys(selected), self.panes[selected].copy(), stored)
+
+    def take(self) -> Groups:
+        """Keys, panes and state of all groups, without copying them: the table begins anew, empty."""
+        n = self.size
+        columns = {name: column[:n] for name, column in self._columns.items() if name != "touched"}
+        taken = Groups(self._keys[: n * self.words], self._pane[:n], columns)
+        self._keys = np.empty(_SMALLEST_LOG * self.words, dtype=np.int64)
+        self._pane = np.empty(_SMALLEST_LOG, dtype=np.int64)
+        self.first = np.empty(_SMALLEST_LOG, dtype=np.int64)
+        for name, column in self._columns.items():
+            self._new_column(name, column.dtype, self._initial[name])
+        self._forget_groups()
+        return taken
 
     # What goes in
 
@@ -194,6 +221,7 @@ class GroupTable:
             If a row lies in a closed window although nothing can be late.
         """
         self.reserve(end - begin)
+        before = self.size
         geometry = self.geometry.array(lateness, closed)
         times, clock, keys, partition = frozen(times), frozen(clock), frozen(keys), frozen(partition)
         assign = groups.assigner(self.words)
@@ -209,6 +237,8 @@ class GroupTable:
                 self._pool = np.concatenate([self._pool, np.empty_like(self._pool)])
             else:
                 self._more_panes()
+        for name, column in self._columns.items():
+            column[before : self.size] = self._initial[name]
         if self._counters[groups.BROKEN_PROMISES]:
             raise DataError(
                 "a row is older than the source's statistics say any remaining row can be",
@@ -307,22 +337,17 @@ class GroupTable:
 
     def keep(self, kept: Array, keys: Array | None = None) -> None:
         """Drop all groups but these (in ascending order); `keys` replace theirs."""
-        before, n = self.size, len(kept)
+        n = len(kept)
         keys = self.keys(kept) if keys is None else keys
         panes, ranks = self._pane[kept], self.first[kept]
-        for name, column in self._columns.items():
-            column[:n] = column[kept]
-            column[n:before] = self._initial[name]
-        self._counters[groups.GROUPS] = 0
-        self._counters[groups.POOL_USED] = 0
-        self._counters[groups.PANES] = 0
-        self._directory[:] = 0
+        columns = {name: column[kept] for name, column in self._columns.items()}
+        self._forget_groups()
         if n:
-            out = np.empty(n, dtype=np.uint32)
-            partition = (ranks >> groups.PARTITION_SHIFT).astype(np.uint32)
-            self.assign(0, n, panes, keys, partition=partition, out=out)
-            assert self.size == n
-            self.first[:n] = ranks
+            self.load(keys, panes, ranks, columns)
+
+    def _forget_groups(self) -> None:
+        self._counters[[groups.GROUPS, groups.POOL_USED, groups.PANES]] = 0
+        self._directory[:] = 0
 
     def widen_keys(self, words: int, keys: Array) -> None:
         """Go over to keys of `words` words; `keys` are those of all groups."""
@@ -350,9 +375,10 @@ class GroupTable:
             self._new_column(name, np.int64, 0)
         return self._columns[name]
 
-    def _new_column(self, name: str, dtype: type, initial: object) -> None:
+    def _new_column(self, name: str, dtype: DTypeLike, initial: object) -> None:
         self._initial[name] = initial
-        self._columns[name] = np.full(len(self._pane), initial, dtype=dtype)
+        self._columns[name] = np.empty(len(self._pane), dtype=dtype)
+        self._columns[name][: self.size] = initial
 
     def reserve(self, groups_more: int) -> None:
         """Room for so many more groups."""
@@ -360,12 +386,9 @@ class GroupTable:
         room = len(self._pane)
         if n + groups_more <= room:
             return
-        room = max(n + groups_more, 2 * room)
+        room = max(n + groups_more, room * (2 if room < _LEAP_FROM_GROUPS else 8))
         for name, column in self._columns.items():
-            larger = np.empty(room, dtype=column.dtype)
-            larger[:n] = column[:n]
-            larger[n:] = self._initial[name]
-            self._columns[name] = larger
+            self._columns[name] = _grown(column, room, n)
         self._keys = _grown(self._keys, room * self.words, n * self.words)
         self._pane = _grown(self._pane, room, n)
         self.first = _grown(self.first, room, n)
