@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _UTC = (None, "UTC", "Etc/UTC")
 _NS_PER_UNIT: dict[TimeUnit, int] = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 
+_HOUR_NS = DAY_NS // 24
 _MONDAY_NS = 4 * DAY_NS
 """The epoch is a Thursday; Polars' weeks begin on Mondays, 1970-01-05 among them."""
 
@@ -84,6 +85,11 @@ def grid(
 def _calendar_grid(step: Parts, length: Parts, shift: Parts, unit: TimeUnit, time_zone: str | None) -> Grid:
     whole_units(step, unit=unit, name="every")
     whole_units(length, unit=unit, name="period")
+    if time_zone not in _UTC and step.nanoseconds % _HOUR_NS and _HOUR_NS % max(step.nanoseconds, 1):
+        raise PlanError(
+            f'every: "{step.text}" does not fit into hours, by which the clocks of {time_zone} change',
+            hint='convert the column first: .dt.convert_time_zone("UTC")',
+        )
     same = (step.months, step.weeks, step.days, step.nanoseconds) == (
         length.months,
         length.weeks,

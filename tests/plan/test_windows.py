@@ -133,6 +133,17 @@ def test_calendar_windows_tumble(bids, scan):
     assert window(berlin, "t", every="60m", period="1h").tumbling
 
 
+def test_windows_that_clock_changes_would_tear(scan):
+    berlin = scan(t=pl.Datetime("us", "Europe/Berlin"))
+    assert refused(berlin, every="90m") == (
+        'every: "90m" does not fit into hours, by which the clocks of Europe/Berlin change\n'
+        '  hint: convert the column first: .dt.convert_time_zone("UTC")'
+    )
+    for every in ("20m", "2h", "36h", "1d"):
+        assert window(berlin, "t", every=every).every == every
+    assert window(scan(t=pl.Datetime("us", "UTC")), "t", every="90m").every == "90m"
+
+
 def test_keys(bids):
     assert refused(bids, group_by="auctoin") == (
         'group_by_dynamic: there is no column "auctoin"\n'

@@ -9,11 +9,17 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import END_OF_TIME, NO_TIME
+from arrowstream.plan.durations import DAY_NS, parts
 from arrowstream.runtime.operators.group_table import SINGLE_POINTS, Geometry
 
 if TYPE_CHECKING:
     from arrowstream.plan.nodes import Windowed
     from arrowstream.runtime.operators.states import Array
+
+_NS_PER_UNIT = {"ms": 1_000_000, "us": 1_000, "ns": 1}
+_SHORTEST_MONTH_NS = 28 * DAY_NS
+_MONTHS_STEP_NS = DAY_NS // 2
+_CLOCK_STEP_NS = DAY_NS // 96  # clocks are set by multiples of a quarter of an hour
 
 
 class Bounds(Protocol):
@@ -73,7 +79,12 @@ class FixedWindows:
 
 
 class CalendarWindows:
-    """Tumbling windows that Polars' `dt.truncate` makes, such as months, or hours of local time."""
+    """Tumbling windows that Polars' `dt.truncate` makes, such as months, or hours of local time.
+
+    An offset moves them: its days are days of the calendar if `every` is at least one, the rest of it is time
+    that passes. Where clocks change windows are shorter or longer than `every`: each ends where the next
+    begins.
+    """
 
     arithmetic = False
     geometry = SINGLE_POINTS
@@ -81,10 +92,14 @@ class CalendarWindows:
 
     def __init__(self, node: Windowed) -> None:
         self._dtype = pl.Datetime(node.unit, node.time_zone)
-        self._every, self._offset = node.every, node.offset
-        self._has_offset = pl.select(
-            pl.lit(0).cast(pl.Datetime(node.unit)).dt.offset_by(node.offset).cast(pl.Int64)
-        ).item() != 0  # fmt: skip
+        self._every = node.every
+        every, offset = parts(node.every), parts(node.offset)
+        self._offset_days = 7 * offset.weeks + offset.days if not every.nanoseconds else 0
+        ns_per_unit = _NS_PER_UNIT[node.unit]
+        self._offset_units = (offset.fixed_ns - self._offset_days * DAY_NS) // ns_per_unit
+        length_ns = every.fixed_ns + every.months * _SHORTEST_MONTH_NS
+        self._soonest, self._usually = (min(ns, length_ns) // ns_per_unit for ns in (DAY_NS, length_ns))
+        self._step = (_MONTHS_STEP_NS if every.months else _CLOCK_STEP_NS) // ns_per_unit
 
     def open_from(self, watermark: int) -> int:
         """Start of the first window that ends after `watermark`."""
@@ -94,27 +109,26 @@ class CalendarWindows:
 
     def ends(self, starts: Array) -> Array:
         """Where the windows that begin at `starts` end."""
-        times = pl.Series(starts).cast(self._dtype)
-        if self._has_offset:
-            times = times.dt.offset_by(f"-{self._offset}")
-        times = times.dt.offset_by(self._every)
-        if self._has_offset:
-            times = times.dt.offset_by(self._offset)
-        return times.to_physical().to_numpy()
+        different, place = np.unique(starts, return_inverse=True)
+        later = different + self._soonest
+        ends = self.starts(later)
+        while (same := ends <= different).any():
+            later[same] = np.maximum(later[same] + self._step, different[same] + self._usually)
+            ends[same] = self.starts(later[same])
+        return ends[place]
 
     def starts(self, times: Array) -> Array:
         """Start of the last window that each time could lie in."""
-        column = pl.Series(times).cast(self._dtype)
-        if self._has_offset:
-            column = column.dt.offset_by(f"-{self._offset}")
-        column = column.dt.truncate(self._every)
-        if self._has_offset:
-            column = column.dt.offset_by(self._offset)
-        return column.to_physical().to_numpy()
+        column = self._moved(pl.Series(times - self._offset_units).cast(self._dtype), -self._offset_days)
+        column = self._moved(column.dt.truncate(self._every), self._offset_days)
+        return column.to_physical().to_numpy() + self._offset_units
 
     def earlier(self, starts: Array) -> Array:
         """Start of the window before each of these."""
         return self.starts(starts - 1)
+
+    def _moved(self, column: pl.Series, days: int) -> pl.Series:
+        return column.dt.offset_by(f"{days}d") if days else column
 
 
 def bounds(node: Windowed) -> FixedWindows | CalendarWindows:

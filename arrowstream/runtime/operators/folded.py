@@ -104,9 +104,12 @@ class FoldedWindows:
         node = self._node
         clock = clock_of(frame, node)
         lateness = node.inputs[0].lateness or 0
+        closed = self._closed
         if not self._windows.arithmetic:
-            frame = self._without_late(frame, clock, lateness)
-            clock = NO_CLOCK
+            if clock.size:
+                frame = self._without_late(frame, clock, lateness)
+                clock = NO_CLOCK
+            closed = self._open_from  # the kernel takes starts for windows of their own
         rows = frame.height
         if not rows:
             return
@@ -127,7 +130,7 @@ class FoldedWindows:
             missed = self._table.missed_windows
             self._table.assign(
                 begin, end, panes, keys, clock=clock, partition=partition, base_row=self._rows_seen,
-                lateness=lateness, closed=self._closed, out=self._groups,
+                lateness=lateness, closed=closed, out=self._groups,
             )  # fmt: skip
             assigned = self._groups[begin:end]
             if self._folder is None or rows <= BLOCK_ROWS:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import NO_TIME
-from arrowstream.errors import DataError
 from arrowstream.kernels import aggregate, groups
 from arrowstream.kernels.compile import frozen
+from arrowstream.runtime.operators.rows_in import broken_promise
 from arrowstream.runtime.operators.states import OPERATIONS, Array, State, nulls_column
 
 if TYPE_CHECKING:
@@ -240,10 +240,7 @@ class GroupTable:
         for name, column in self._columns.items():
             column[before : self.size] = self._initial[name]
         if self._counters[groups.BROKEN_PROMISES]:
-            raise DataError(
-                "a row is older than the source's statistics say any remaining row can be",
-                hint="rewrite the files with right statistics, or close windows by the rows: give lateness=",
-            )
+            raise broken_promise()
 
     def fold(self, assigned: Array, inputs: Sequence[Input], times: Array, rows: slice) -> None:
         """Fold the rows of the slice `rows`, whose groups are `assigned`, into all states."""

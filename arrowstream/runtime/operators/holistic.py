@@ -11,7 +11,15 @@ from arrowstream.config import NO_TIME
 from arrowstream.plan.expressions import root_columns
 from arrowstream.protocols import Snapshot
 from arrowstream.runtime.operators.bounds import bounds
-from arrowstream.runtime.operators.rows_in import START, clock_of, judge, partition_of, physical, ranks
+from arrowstream.runtime.operators.rows_in import (
+    START,
+    broken_promise,
+    clock_of,
+    judge,
+    partition_of,
+    physical,
+    ranks,
+)
 from arrowstream.runtime.operators.runs import RunLog
 
 if TYPE_CHECKING:
@@ -50,6 +58,7 @@ class HolisticWindows:
         self._fresh: list[pl.DataFrame] = []
         self._unsaved: list[pl.DataFrame] = []
         self._rows_seen = 0
+        self._closed = NO_TIME
         self._open_from = NO_TIME
         self._late = np.zeros(3, dtype=np.int64)
         self._runs = RunLog(_FIRST_RUN_ID, _RUN_ID_STEP)
@@ -84,7 +93,10 @@ class HolisticWindows:
     def process(self, frame: pl.DataFrame) -> None:
         """Keep the rows that enter a window."""
         times = physical(frame.get_column(self._node.index_column))
-        judged = judge(times, clock_of(frame, self._node), self._node.inputs[0].lateness or 0, self._windows)
+        clock = clock_of(frame, self._node)
+        judged = judge(times, clock, self._node.inputs[0].lateness or 0, self._windows)
+        if not clock.size and (judged.entered & (judged.first_end <= self._closed)).any():
+            raise broken_promise()
         self._late[0] += judged.late_rows
         self._late[1] += judged.missed_windows
         self._late[2] = max(self._late[2], judged.lateness_needed)
@@ -101,7 +113,7 @@ class HolisticWindows:
             if self._tracked:
                 self._unsaved.append(kept)
 
-    def close(self, _watermark: int, open_from: int) -> pl.DataFrame | None:
+    def close(self, watermark: int, open_from: int) -> pl.DataFrame | None:
         """The windows that begin before `open_from`, by start and first row; None if there is no new one."""
         if open_from <= self._open_from:
             return None
@@ -116,7 +128,7 @@ class HolisticWindows:
             self._evaluated(self._sorted.slice(b, e - b), start)
             for start, b, e in zip(starts.tolist(), begin.tolist(), end.tolist(), strict=True)
         ]
-        self._open_from = open_from
+        self._closed, self._open_from = watermark, open_from
         # A slice would go on holding the memory of the closed windows.
         self._sorted = self._sorted.filter(pl.col(_TIME) >= open_from)
         schema = self._evaluated(self._empty(), 0)
@@ -150,6 +162,7 @@ class HolisticWindows:
         """Only rows that have come since the last snapshot are written."""
         values: dict[str, Json] = {
             "rows_seen": self._rows_seen,
+            "closed": self._closed,
             "open_from": self._open_from,
             "late": [int(x) for x in self._late],
         }
@@ -162,6 +175,7 @@ class HolisticWindows:
     def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:
         """Take over the state of a snapshot."""
         self._rows_seen = int(values["rows_seen"])  # type: ignore[arg-type]
+        self._closed = int(values["closed"])  # type: ignore[arg-type]
         self._open_from = int(values["open_from"])  # type: ignore[arg-type]
         self._late[:] = cast("list[int]", values["late"])
         frames = [frame.cast(self._empty().schema) for frame in self._runs.restore(runs)]

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import CLOCK, NO_TIME, PARTITION
+from arrowstream.errors import DataError
 from arrowstream.kernels.groups import PARTITION_SHIFT
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Lateness:
     ----------
     entered
         Rows that enter at least one window.
+    first_end
+        End of the first window that each row lies in.
     watermark
         Of every row, `NO_TIME` before anything is known.
     late_rows, missed_windows, lateness_needed
@@ -75,6 +78,7 @@ class Lateness:
     """
 
     entered: Array
+    first_end: Array
     watermark: Array
     late_rows: int
     missed_windows: int
@@ -86,19 +90,34 @@ def judge(times: Array, clock: Array, lateness: int, windows: Bounds) -> Latenes
     last_start = windows.starts(times)
     last_end = windows.ends(last_start)
     inside = last_end > times
-    if not clock.size:
-        return Lateness(inside, np.full(len(times), NO_TIME), 0, 0, 0)
-    known = clock != NO_TIME
-    watermark = np.where(known, clock - lateness, NO_TIME)
     first_end, every = last_end, windows.geometry.every
     if windows.arithmetic:
         first_end = last_end - (last_end - times - 1) // every * every
+    if not clock.size:
+        return Lateness(inside, first_end, np.full(len(times), NO_TIME), 0, 0, 0)
+    known = clock != NO_TIME
+    watermark = np.where(known, clock - lateness, NO_TIME)
     affected = inside & known & (first_end <= watermark)
     late = affected & (last_end <= watermark)
     partly = affected & ~late
     missed = (watermark[partly] - first_end[partly]) // every + 1
     needed = (clock - first_end + 1)[affected]
-    return Lateness(inside & ~late, watermark, int(late.sum()), int(missed.sum()), int(needed.max(initial=0)))
+    return Lateness(
+        inside & ~late,
+        first_end,
+        watermark,
+        int(late.sum()),
+        int(missed.sum()),
+        int(needed.max(initial=0)),
+    )
+
+
+def broken_promise() -> DataError:
+    """The error where a row lies in a closed window although nothing can be late."""
+    return DataError(
+        "a row is older than the source's statistics say any remaining row can be",
+        hint="rewrite the files with right statistics, or close windows by the rows: give lateness=",
+    )
 
 
 def ranks(partition: Array, base_row: int, rows: Array) -> Array:
