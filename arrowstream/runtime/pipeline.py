@@ -14,6 +14,7 @@ from arrowstream.runtime.lowering import lower
 from arrowstream.runtime.metrics import OperatorMetrics
 from arrowstream.runtime.operators.event_time import EventTimeOperator
 from arrowstream.runtime.operators.limit import LimitOperator
+from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text, minus, unit_ns
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Pipeline:
 
     def _push(self, stage: Stage, frame: pl.DataFrame, outputs: list[Output]) -> None:
         if stage.unwanted:
-            frame = frame.drop(stage.unwanted, strict=False)
+            frame = without(frame, stage.unwanted)
         if stage.operator is None:
             self._emit(stage, frame, outputs)
             return
@@ -114,7 +115,7 @@ class Pipeline:
         if not frame.height:
             return
         for index in stage.outputs:
-            visible = frame.drop(HIDDEN, strict=False)
+            visible = without(frame, HIDDEN)
             if visible.schema != self._schemas[index]:
                 raise InternalError(
                     f"a result has columns {dict(visible.schema)}, planned were {dict(self._schemas[index])}",

@@ -10,6 +10,7 @@ import polars as pl
 from arrowstream.config import CLOCK, END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import DataError
 from arrowstream.protocols import Snapshot
+from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.watermark import PartitionClocks
 
 if TYPE_CHECKING:
@@ -101,17 +102,17 @@ class EventTimeOperator:
         if not frame.height:
             return []
         if self.lateness is None:
-            self._highest = max(self._highest, cast("int", frame[self.column].to_physical().max()))
-            return [frame.drop(CLOCK, strict=False)]
+            self._highest = max(self._highest, cast("int", frame[self.column].cast(pl.Int64).max()))
+            return [without(frame, (CLOCK,))]
         times = self._times(frame)
         clock = self._clocks.advance(times, self._partition_of(frame))
         self._highest = int(self._clocks.maxima.max())
         if not self.keeps_clock:
-            return [frame.drop(CLOCK, strict=False)]
+            return [without(frame, (CLOCK,))]
         return [frame.with_columns(pl.Series(CLOCK, clock))]
 
     def _times(self, frame: pl.DataFrame) -> Int64s:
-        return cast("Int64s", frame[self.column].to_physical().cast(pl.Int64).to_numpy())
+        return cast("Int64s", frame[self.column].cast(pl.Int64).to_numpy())
 
     def _partition_of(self, frame: pl.DataFrame) -> UInt32s | None:
         if len(self._partitions) == 1:

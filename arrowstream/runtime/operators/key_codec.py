@@ -235,7 +235,9 @@ def plain_words(column: pl.Series) -> np.ndarray:
         return values.view(np.int64)
     if dtype == pl.UInt64:
         return column.rechunk().to_numpy().view(np.int64)
-    return column.to_physical().cast(pl.Int64).rechunk().to_numpy()
+    if dtype == pl.Enum:
+        column = column.to_physical()
+    return column.cast(pl.Int64).rechunk().to_numpy()
 
 
 def _zero_nulls(column: pl.Series) -> pl.Series:

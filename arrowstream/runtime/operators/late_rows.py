@@ -44,7 +44,7 @@ class LateRowsOperator:
         late = clock != NO_TIME
         if not late.any():
             return []
-        times = frame[self._node.index_column].to_physical().cast(pl.Int64).to_numpy()
+        times = frame[self._node.index_column].cast(pl.Int64).to_numpy()
         ends = self._bounds.ends(self._bounds.starts(times))
         late &= (times < ends) & (ends <= clock - np.where(late, lateness, 0))
         return [frame.filter(pl.Series(late))] if late.any() else []

@@ -9,6 +9,7 @@ import polars as pl
 from arrowstream.config import HIDDEN
 from arrowstream.errors import DataError
 from arrowstream.protocols import Snapshot
+from arrowstream.runtime.operators.rows_in import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class MapBatchesOperator:
 
     def process(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
         """What the function makes of these rows."""
-        result = self._function(frame.drop(HIDDEN, strict=False))
+        result = self._function(without(frame, HIDDEN))
         return [self._checked(result)]
 
     def _checked(self, result: object) -> pl.DataFrame:
