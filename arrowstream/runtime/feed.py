@@ -30,7 +30,8 @@ QUEUE_BYTES = 64 << 20
 _READERS_MAX = 8  # threads: Polars decodes on its own, these only wait for it
 _READ_ROWS_MAX = 1 << 18  # larger chunks read no faster, and start later
 _READ_ROWS_MIN = 1 << 10
-_HANDED_ROWS_MAX = 1 << 20  # "auto": what has piled up while the consumer was busy, up to this
+_HANDED_ROWS_MAX = 1 << 17  # "auto": more at once would be in main memory again before it is looked at
+_JOINED_ROWS = 1 << 15  # only smaller pieces are joined with the next: operators would have to copy the result
 _MERGED_ROWS = 1 << 18  # about, at once: sorting in the cache, and little memory for the copy
 _BATCHES_AHEAD = 4  # of one partition within its share of the bytes
 _WAIT_S = 0.5  # an upper bound for every wait; wake-ups are by notification
@@ -269,7 +270,7 @@ class Feed:
     def _hand_out(self, rows_max: int) -> pl.DataFrame:
         taken = [self._take(rows_max)]
         rows = taken[0].frame.height
-        while self._merged and rows < rows_max:
+        while self._merged and rows < min(rows_max, _JOINED_ROWS):
             taken.append(self._take(rows_max - rows))
             rows += taken[-1].frame.height
         frame = pl.concat([piece.frame for piece in taken]) if len(taken) > 1 else taken[0].frame
