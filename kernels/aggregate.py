@@ -164,25 +164,47 @@ def merge_variance(
 
 
 @kernel
-def first(groups: Any, times: Any, values: Any, valid: Any, time: Any, value: Any, known: Any) -> None:
-    """The value of the earliest row, the first of equals; begin with the largest time.
+def first(
+    groups: Any,
+    times: Any,
+    ranks: Any,
+    values: Any,
+    valid: Any,
+    time: Any,
+    rank: Any,
+    value: Any,
+    known: Any,
+) -> None:
+    """The value of the earliest row, of equals the one of least rank; begin with the largest time and rank.
 
     Values are 64-bit patterns; `valid` and `known` are uint8, 0 for null.
     """
     for i in range(groups.size):
         g = groups[i]
-        if times[i] < time[g]:
+        if times[i] < time[g] or (times[i] == time[g] and ranks[i] < rank[g]):
             time[g] = times[i]
+            rank[g] = ranks[i]
             value[g] = values[i]
             known[g] = valid[i]
 
 
 @kernel
-def last(groups: Any, times: Any, values: Any, valid: Any, time: Any, value: Any, known: Any) -> None:
-    """The value of the latest row, the last of equals; begin with the smallest time."""
+def last(
+    groups: Any,
+    times: Any,
+    ranks: Any,
+    values: Any,
+    valid: Any,
+    time: Any,
+    rank: Any,
+    value: Any,
+    known: Any,
+) -> None:
+    """The value of the latest row, of equals the one of highest rank; begin with the smallest of both."""
     for i in range(groups.size):
         g = groups[i]
-        if times[i] >= time[g]:
+        if times[i] > time[g] or (times[i] == time[g] and ranks[i] > rank[g]):
             time[g] = times[i]
+            rank[g] = ranks[i]
             value[g] = values[i]
             known[g] = valid[i]

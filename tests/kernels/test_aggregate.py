@@ -50,6 +50,10 @@ def floats(initial=0.0):
     return np.full(GROUPS, initial)
 
 
+def valid(*flags):
+    return np.array(flags, dtype=np.uint8)
+
+
 def wrapped(number):
     return (number + 2**63) % 2**64 - 2**63
 
@@ -244,32 +248,33 @@ times = st.one_of(st.integers(-2, 2), st.integers(LEAST + 1, GREATEST - 1))
 
 
 @modest
-@given(rows(times, whole, st.integers(0, 1)), st.integers(0, 40))
+@given(rows(times, st.integers(0, 3), whole, st.integers(0, 1)), st.integers(0, 40))
 def test_first_and_last(table, cut):
-    arrays = [of_groups(table), *(column(table, place, np.int64) for place in (1, 2))]
-    arrays.append(column(table, 3, np.uint8))
+    arrays = [of_groups(table), *(column(table, place, np.int64) for place in (1, 2, 3))]
+    arrays.append(column(table, 4, np.uint8))
     for update, initial, better in (
-        (aggregate.first, GREATEST, lambda time, best: time < best),
-        (aggregate.last, LEAST, lambda time, best: time >= best),
+        (aggregate.first, GREATEST, lambda row, best: row[:2] < best[:2]),
+        (aggregate.last, LEAST, lambda row, best: row[:2] > best[:2]),
     ):
-        state = whole_numbers(initial), whole_numbers(), np.zeros(GROUPS, dtype=np.uint8)
+        state = whole_numbers(initial), whole_numbers(initial), whole_numbers(), valid(*[0] * GROUPS)
         for part in (slice(0, cut), slice(cut, None)):
             update(*(array[part] for array in arrays), *state)
         for group in range(GROUPS):
-            best = (initial, 0, 0)
+            best = (initial, initial, 0, 0)
             for owner, *row in table:
-                if owner == group and better(row[0], best[0]):
+                if owner == group and better(tuple(row), best):
                     best = tuple(row)
-            assert (state[0][group], state[1][group], state[2][group]) == best
+            assert tuple(part[group] for part in state) == best
 
 
-def test_of_equal_times_first_keeps_the_first_and_last_takes_the_last():
+@pytest.mark.parametrize("ranks", [[0, 1, 2], [2, 0, 1]])
+def test_of_equal_times_first_takes_the_least_rank_and_last_the_highest(ranks):
     groups = np.zeros(3, dtype=np.uint32)
-    at, values = np.array([5, 5, 5]), np.array([10, 11, 12])
-    valid = np.array([1, 1, 0], dtype=np.uint8)
-    first = whole_numbers(GREATEST), whole_numbers(), np.zeros(GROUPS, dtype=np.uint8)
-    last = whole_numbers(LEAST), whole_numbers(), np.zeros(GROUPS, dtype=np.uint8)
-    aggregate.first(groups, at, values, valid, *first)
-    aggregate.last(groups, at, values, valid, *last)
-    assert (first[1][0], first[2][0]) == (10, 1)
-    assert (last[1][0], last[2][0]) == (12, 0)
+    values = np.array(ranks) + 10
+    arrays = [groups, np.array([5, 5, 5]), np.array(ranks), values, (values != 12).astype(np.uint8)]
+    first = whole_numbers(GREATEST), whole_numbers(GREATEST), whole_numbers(), valid(0, 0, 0, 0)
+    last = whole_numbers(LEAST), whole_numbers(LEAST), whole_numbers(), valid(0, 0, 0, 0)
+    aggregate.first(*arrays, *first)
+    aggregate.last(*arrays, *last)
+    assert (first[2][0], first[3][0]) == (10, 1)
+    assert (last[2][0], last[3][0]) == (12, 0)

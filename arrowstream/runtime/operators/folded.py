@@ -16,6 +16,7 @@ from arrowstream.runtime.operators.group_table import BLOCK_ROWS, SINGLE_POINTS,
 from arrowstream.runtime.operators.key_codec import KeyCodec
 from arrowstream.runtime.operators.rows_in import (
     NO_CLOCK,
+    NO_RANKS,
     START,
     clock_of,
     evaluate,
@@ -122,7 +123,10 @@ class FoldedWindows:
         inputs = [Input(column) for column in values]
         partly_late = []
         folding = []
-        self._table.reserve(rows)  # now, not while another thread folds into the arrays
+        rank = ranks(partition, self._rows_seen, np.arange(rows)) if self._table.timed else NO_RANKS
+        # Now, not while another thread folds into the arrays.
+        self._table.reserve(rows)
+        self._table.count_nulls_of(inputs)
         if len(self._groups) < rows:
             self._groups = np.empty(rows, dtype=np.uint32)
         for begin in range(0, rows, BLOCK_ROWS):
@@ -134,10 +138,10 @@ class FoldedWindows:
             )  # fmt: skip
             assigned = self._groups[begin:end]
             if self._folder is None or rows <= BLOCK_ROWS:
-                self._table.fold(assigned, inputs, times, slice(begin, end))
+                self._table.fold(assigned, inputs, times, rank, slice(begin, end))
             else:
                 folding.append(
-                    self._folder.submit(self._table.fold, assigned, inputs, times, slice(begin, end))
+                    self._folder.submit(self._table.fold, assigned, inputs, times, rank, slice(begin, end))
                 )
             if self._table.missed_windows != missed:
                 partly_late.append(np.flatnonzero(assigned == groups.PARTLY_LATE) + begin)
@@ -201,7 +205,8 @@ class FoldedWindows:
             partition=of_partition,
             out=assigned,
         )
-        self._extras.fold(assigned, inputs, times[row], slice(0, len(row)))
+        self._extras.count_nulls_of(inputs)
+        self._extras.fold(assigned, inputs, times[row], rank, slice(0, len(row)))
         self._extras.lower_ranks(assigned, rank, before)
 
     # Windows out

@@ -110,6 +110,7 @@ class GroupTable:
         self._keys = np.empty(_SMALLEST_LOG * words, dtype=np.int64)
         self._pane = np.empty(_SMALLEST_LOG, dtype=np.int64)
         self.first = np.empty(_SMALLEST_LOG, dtype=np.int64)
+        self.timed = any(OPERATIONS[state.operation].timed for state in self.states)
         self._initial: dict[str, object] = {"rows": 0}
         self._columns: dict[str, Array] = {}
         self._summaries = [
@@ -242,8 +243,11 @@ class GroupTable:
         if self._counters[groups.BROKEN_PROMISES]:
             raise broken_promise()
 
-    def fold(self, assigned: Array, inputs: Sequence[Input], times: Array, rows: slice) -> None:
-        """Fold the rows of the slice `rows`, whose groups are `assigned`, into all states."""
+    def fold(self, assigned: Array, inputs: Sequence[Input], times: Array, ranks: Array, rows: slice) -> None:
+        """Fold the rows of the slice `rows`, whose groups are `assigned`, into all states.
+
+        `ranks` may be empty if no state is timed.
+        """
         keep = None
         if int(assigned.max(initial=0)) >= groups.SPECIAL:
             keep = assigned < groups.SPECIAL
@@ -269,10 +273,10 @@ class GroupTable:
             chosen = assigned
             if operation.timed:
                 known = np.ones(len(values), np.uint8) if valid is None else valid[rows].view(np.uint8)
-                at = times[rows]
+                arrays = [times[rows], ranks[rows], values, known]
                 if keep is not None:
-                    at, values, known = at[keep], values[keep], known[keep]
-                operation.update(chosen, *map(frozen, (at, values, known)), *self._accumulators(state))
+                    arrays = [array[keep] for array in arrays]
+                operation.update(chosen, *map(frozen, arrays), *self._accumulators(state))
                 continue
             if keep is not None:
                 values = values[keep]
@@ -306,7 +310,8 @@ class GroupTable:
         """Merge the states of the groups `selected` of `source` into the groups `assigned`, in that order."""
         assigned = frozen(assigned)
         for name in source.null_columns:
-            aggregate.sum_int(assigned, frozen(source._columns[name][selected]), self._nulls_named(name))
+            self._add_nulls_column(name)
+            aggregate.sum_int(assigned, frozen(source._columns[name][selected]), self._columns[name])
         aggregate.sum_int(assigned, frozen(source._columns["rows"][selected]), self._columns["rows"])
         for state in self.states:
             parts = [frozen(source._columns[name][selected]) for name in state.columns]
@@ -326,8 +331,7 @@ class GroupTable:
         assert self.size == rows
         self.first[:rows] = ranks
         for name, values in columns.items():
-            if name not in self._columns:
-                self._new_column(name, np.int64, 0)
+            self._add_nulls_column(name)
             self._columns[name][:rows] = values
 
     # What goes out
@@ -365,12 +369,7 @@ class GroupTable:
         return [self._columns[name] for name in state.columns]
 
     def _nulls(self, place: int) -> Array:
-        return self._nulls_named(nulls_column(place))
-
-    def _nulls_named(self, name: str) -> Array:
-        if name not in self._columns:
-            self._new_column(name, np.int64, 0)
-        return self._columns[name]
+        return self._columns[nulls_column(place)]
 
     def _new_column(self, name: str, dtype: DTypeLike, initial: object) -> None:
         self._initial[name] = initial
@@ -389,6 +388,16 @@ class GroupTable:
         self._keys = _grown(self._keys, room * self.words, n * self.words)
         self._pane = _grown(self._pane, room, n)
         self.first = _grown(self.first, room, n)
+
+    def count_nulls_of(self, inputs: Sequence[Input]) -> None:
+        """Have a count of nulls for each input that has some; to be called before they are folded."""
+        for place, column in enumerate(inputs):
+            if column.valid is not None:
+                self._add_nulls_column(nulls_column(place))
+
+    def _add_nulls_column(self, name: str) -> None:
+        if name not in self._columns:
+            self._new_column(name, np.int64, 0)
 
     def _more_panes(self) -> None:
         self._panes = np.concatenate([self._panes, np.zeros_like(self._panes)])

@@ -23,6 +23,7 @@ START = "__arrowstream_start"
 """Column of closed groups: the start of their window, physical."""
 
 NO_CLOCK = np.zeros(0, dtype=np.int64)
+NO_RANKS = NO_CLOCK
 NO_PARTITION = np.zeros(0, dtype=np.uint32)
 
 

@@ -40,7 +40,7 @@ class Operation:
     encode
         Turns the input column into the kernel's values.
     timed
-        Whether the kernel looks at the rows' times and nulls (first, last).
+        Whether the kernel looks at the rows' times, ranks and nulls (first, last).
     """
 
     columns: tuple[tuple[str, type, Any], ...]
@@ -74,7 +74,12 @@ _LEAST, _GREATEST = (("value", np.int64, _INT64_MAX),), (("value", np.int64, _IN
 
 
 def _at_time(initial: int) -> tuple[tuple[str, type, Any], ...]:
-    return (("time", np.int64, initial), ("value", np.int64, 0), ("known", np.uint8, 0))
+    return (
+        ("time", np.int64, initial),
+        ("rank", np.int64, initial),
+        ("value", np.int64, 0),
+        ("known", np.uint8, 0),
+    )
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -191,7 +196,7 @@ def _finish_spread(partial: Partial, _valid: Array, parts: Sequence[Array]) -> p
 
 
 def _finish_end(partial: Partial, _valid: Array, parts: Sequence[Array]) -> pl.Series:
-    _, values, known = parts
+    *_, values, known = parts
     return _where(known.astype(bool), plain_values(np.ascontiguousarray(values), partial.dtype))
 
 
