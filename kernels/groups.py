@@ -74,6 +74,24 @@ def index_panes(panes: Any, count: int, directory: Any) -> None:
         directory[slot] = k + 1
 
 
+@kernel
+def _hash_of(array: Any, at: Any, words: int) -> Any:
+    """Hash of the key of `words` words at `at`; its upper bits are the good ones.
+
+    Not a closure of `assigner`: Numba could not find a kernel that refers to one in its cache again.
+    """
+    multiplier = np.uint64(0x9E3779B97F4A7C15)
+    half = np.uint64(32)
+    h = np.uint64(0)
+    for j in range(words):
+        if j > 0:
+            h ^= h >> half
+        h = (h ^ np.uint64(array[at + j])) * multiplier
+    if words > 1:
+        h = (h ^ (h >> half)) * multiplier
+    return h
+
+
 @cache
 def assigner(words: int) -> Callable[..., int]:
     """The `assign` kernel for keys of `words` 64-bit words.
@@ -91,22 +109,9 @@ def assigner(words: int) -> Callable[..., int]:
     Null    the caller has removed null times; nulls of keys are a word of the key
     Cost    O(rows); 5 to 10 ns a row while a pane's groups fit into the cache; allocates nothing
     """
-    multiplier = np.uint64(0x9E3779B97F4A7C15)
-    half = np.uint64(32)
     one = np.uint64(1)
     all_bits = np.uint64(64)
     far = np.uint64(64 - PREFETCH_FROM_BITS)
-
-    @kernel
-    def hash_of(array: Any, at: Any) -> Any:
-        h = np.uint64(0)
-        for j in range(words):
-            if j > 0:
-                h ^= h >> half
-            h = (h ^ np.uint64(array[at + j])) * multiplier
-        if words > 1:
-            h = (h ^ (h >> half)) * multiplier
-        return h
 
     def assign(
         begin: int,
@@ -226,11 +231,11 @@ def assigner(words: int) -> Callable[..., int]:
 
             if shift <= far and i + _SLOT_AHEAD < end:
                 # Guesses that those rows are of this pane; a wrong guess costs only the line.
-                slot = offset + (hash_of(keys, (i + _SLOT_AHEAD) * words) >> shift)
+                slot = offset + (_hash_of(keys, (i + _SLOT_AHEAD) * words, words) >> shift)
                 prefetch(pool_address + (slot << np.uint64(2)))
-                entry = pool[offset + (hash_of(keys, (i + _KEY_AHEAD) * words) >> shift)]
+                entry = pool[offset + (_hash_of(keys, (i + _KEY_AHEAD) * words, words) >> shift)]
                 prefetch(keys_address + np.uint64(entry) * np.uint64(8 * words))
-            h = hash_of(keys, i * words)
+            h = _hash_of(keys, i * words, words)
             position = h >> shift
             while True:
                 entry = pool[offset + position]
@@ -272,7 +277,7 @@ def assigner(words: int) -> Callable[..., int]:
                     if entry == 0:
                         continue
                     g = np.int64(entry) - 1
-                    position = hash_of(group_keys, g * words) >> shift
+                    position = _hash_of(group_keys, g * words, words) >> shift
                     while pool[offset + position] != 0:
                         position = (position + one) & mask
                     pool[offset + position] = entry
