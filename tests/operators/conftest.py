@@ -35,10 +35,15 @@ class NeverOpened:
         raise NotImplementedError
 
 
-def window_node(schema, *aggs, lateness=None, **windows):
+def window_node(schema, *aggs, lateness=None, **options):
     """A window node over rows of `schema` with the event time "t"."""
     scan = build.scan(NeverOpened(pl.Schema(schema)), event_time="t", lateness=lateness)
-    return build.aggregate(build.window(scan, "t", **windows), *aggs)
+    named = {name: options.pop(name) for name in list(options) if isinstance(options[name], pl.Expr)}
+    return build.aggregate(build.window(scan, "t", **options), *aggs, **named)
+
+
+def begin(node, *, partitions=1, checkpointing=False, threads=1):
+    return window_operator(node, "w", partitions=partitions, checkpointing=checkpointing, threads=threads)
 
 
 def with_clock(frame):
@@ -80,10 +85,8 @@ def stored(snapshot, runs):
 def replay(node, frame, cuts=(), *, partitions=1, restored=False, threads=1):
     """Give the operator all rows, batch by batch; `restored`: into a new one after every batch."""
 
-    def begin():
-        return window_operator(node, "w", partitions=partitions, checkpointing=restored, threads=threads)
-
-    operator, out, runs = begin(), [], {}
+    options = {"partitions": partitions, "checkpointing": restored, "threads": threads}
+    operator, out, runs = begin(node, **options), [], {}
     lateness = node.inputs[0].lateness
     if lateness is not None:
         frame = with_clock(frame)
@@ -92,7 +95,7 @@ def replay(node, frame, cuts=(), *, partitions=1, restored=False, threads=1):
         out += operator.on_watermark(watermark_after(frame, end, lateness, partitions))[0]
         if restored:
             values, tables = stored(operator.snapshot(), runs)
-            operator = begin()
+            operator = begin(node, **options)
             operator.restore(values, tables)
     out += operator.on_watermark(END_OF_TIME)[0]
     for closed in out:
@@ -169,6 +172,6 @@ def check(node, frame, cuts=(), *, partitions=1, threads=1):
 def windows():
     """`windows.node`, `.replay`, `.check` …: all that tests of windows share."""
     return SimpleNamespace(
-        node=window_node, replay=replay, check=check, definition=into_windows, in_windows=in_windows,
-        stored=stored, with_clock=with_clock,
+        node=window_node, begin=begin, replay=replay, check=check,
+        definition=into_windows, in_windows=in_windows, stored=stored, with_clock=with_clock,
     )  # fmt: skip
