@@ -42,6 +42,34 @@ def window_node(schema, *aggs, lateness=None, **options):
     return build.aggregate(build.window(scan, "t", **options), *aggs, **named)
 
 
+def frame(rows, schema, partitions=None):
+    """Rows of the columns of `schema`; times are whole microseconds."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    made = pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=pl.Int64).cast(dtype)
+            if name == "t"
+            else pl.Series(name, values, dtype=dtype)
+            for (name, dtype), values in zip(schema.items(), columns, strict=True)
+        ]
+    )
+    if partitions is not None:
+        made = made.with_columns(pl.Series(PARTITION, partitions, dtype=pl.UInt32))
+    return made
+
+
+def of_type(dtype, values):
+    """Rows of one column "v", one a microsecond."""
+    return pl.DataFrame(
+        {
+            "t": pl.Series(range(len(values))).cast(pl.Datetime("us")),
+            "v": pl.Series(values, dtype=dtype.base_type() if dtype == pl.Datetime else dtype).cast(dtype)
+            if getattr(dtype, "time_zone", None) is None
+            else pl.Series(values, dtype=pl.Datetime("ns")).dt.replace_time_zone(dtype.time_zone),
+        }
+    )
+
+
 def begin(node, *, partitions=1, checkpointing=False, threads=1):
     return window_operator(node, "w", partitions=partitions, checkpointing=checkpointing, threads=threads)
 
@@ -172,6 +200,6 @@ def check(node, frame, cuts=(), *, partitions=1, threads=1):
 def windows():
     """`windows.node`, `.replay`, `.check` …: all that tests of windows share."""
     return SimpleNamespace(
-        node=window_node, begin=begin, replay=replay, check=check,
+        node=window_node, frame=frame, of_type=of_type, begin=begin, replay=replay, check=check,
         definition=into_windows, in_windows=in_windows, stored=stored, with_clock=with_clock,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from polars import col
 from polars.testing import assert_frame_equal
 
-from arrowstream.config import END_OF_TIME, PARTITION
+from arrowstream.config import END_OF_TIME
 from arrowstream.errors import DataError
-from arrowstream.plan.nodes import Holistic, Partial
 from arrowstream.runtime.operators import folded, key_codec, runs
 
 modest = settings(max_examples=30, deadline=None)
@@ -60,22 +59,6 @@ KEPT = (
 LONG = "a string with more than twelve bytes"
 
 
-def frame(rows, schema=ROWS, partitions=None):
-    """Rows of the columns of `schema`; times are whole microseconds."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    made = pl.DataFrame(
-        [
-            pl.Series(name, values, dtype=pl.Int64).cast(dtype)
-            if name == "t"
-            else pl.Series(name, values, dtype=dtype)
-            for (name, dtype), values in zip(schema.items(), columns, strict=True)
-        ]
-    )
-    if partitions is not None:
-        made = made.with_columns(pl.Series(PARTITION, partitions, dtype=pl.UInt32))
-    return made
-
-
 times = st.one_of(st.integers(-60, 60), st.integers(-60, 60), st.integers(-(10**15), 10**15))
 values = (
     st.one_of(st.none(), st.sampled_from([0, 1, -1, 2**62, -(2**48), 1 << 48])),
@@ -106,7 +89,7 @@ def cut(points, rows):
 def test_any_rows(windows, data):
     node = windows.node(ROWS, *FOLDED, *KEPT, **data.draw(grids))
     rows = data.draw(tables)
-    windows.check(node, frame(rows), cut(data.draw(cut_points), len(rows)))
+    windows.check(node, windows.frame(rows, ROWS), cut(data.draw(cut_points), len(rows)))
 
 
 @settings(modest, max_examples=50)
@@ -116,7 +99,7 @@ def test_any_rows_of_several_partitions(windows, data):
     partitions = data.draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
     node = windows.node(ROWS, *FOLDED, *KEPT, **data.draw(grids))
     cuts = cut(data.draw(cut_points), len(rows))
-    windows.check(node, frame(rows, partitions=partitions), cuts, partitions=3)
+    windows.check(node, windows.frame(rows, ROWS, partitions=partitions), cuts, partitions=3)
 
 
 @settings(modest, max_examples=30)
@@ -126,7 +109,7 @@ def test_any_rows_in_tight_places(windows, data):
     rows = data.draw(tables)
     node = windows.node(ROWS, *FOLDED, **data.draw(grids))
     cuts = cut(data.draw(cut_points), len(rows))
-    usual = windows.check(node, frame(rows), cuts)
+    usual = windows.check(node, windows.frame(rows, ROWS), cuts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folded, "BLOCK_ROWS", 3)
         patch.setattr(folded, "_COMPACT_FROM_GROUPS", 1)
@@ -134,7 +117,7 @@ def test_any_rows_in_tight_places(windows, data):
         patch.setattr(key_codec, "_SMALLEST_ARENA_BYTES", 8)
         patch.setattr(runs, "_REWRITE_SLACK_ROWS", 0)
         patch.setattr(runs, "_RUNS_MAX", 3)
-        tight = windows.check(node, frame(rows), cuts, threads=2)
+        tight = windows.check(node, windows.frame(rows, ROWS), cuts, threads=2)
     assert tight.result.equals(usual.result)
 
 
@@ -184,7 +167,7 @@ def test_windows_close_while_rows_come(windows):
 
 def test_the_watermark_of_the_output_is_the_start_of_the_first_open_window(windows):
     node = windows.node({"t": pl.Datetime("us")}, pl.len(), every="5us", period="10us")
-    operator = windows.replay(node, frame([(0,)], {"t": pl.Datetime("us")})).operator
+    operator = windows.replay(node, windows.frame([(0,)], {"t": pl.Datetime("us")})).operator
     assert operator.on_watermark(END_OF_TIME) == ([], END_OF_TIME)
     fresh = windows.begin(node)
     assert fresh.on_watermark(9) == ([], 0)
@@ -198,7 +181,7 @@ TIMES = {"t": pl.Datetime("us"), "x": pl.Int64}
 def test_late_rows_and_missed_windows(windows):
     # Windows [0, 10), [5, 15), [10, 20) …; 5 us of lateness; the clock of the last two rows is 20.
     node = windows.node(TIMES, col("x").implode(), every="5us", period="10us", lateness="5us")
-    rows = frame([(1, 1), (20, 2), (12, 3), (7, 4)], TIMES)
+    rows = windows.frame([(1, 1), (20, 2), (12, 3), (7, 4)], TIMES)
     done = windows.check(node, rows, [1, 3])
     by_start = dict(done.result.select(col("t").to_physical(), "x").iter_rows())
     assert by_start == {-5: [1], 0: [1], 10: [3], 15: [2], 20: [2]}
@@ -208,7 +191,7 @@ def test_late_rows_and_missed_windows(windows):
 
 
 def test_with_the_lateness_that_was_needed_nothing_is_late(windows):
-    rows = frame([(1, 1), (20, 2), (12, 3), (7, 4)], TIMES)
+    rows = windows.frame([(1, 1), (20, 2), (12, 3), (7, 4)], TIMES)
     for lateness, late in ((11, None), (10, 11)):
         node = windows.node(TIMES, pl.len(), every="5us", period="10us", lateness=f"{lateness}us")
         assert windows.check(node, rows).operator.lateness_needed == late
@@ -219,21 +202,21 @@ def test_with_the_lateness_that_was_needed_nothing_is_late(windows):
 def test_a_row_of_a_closed_window_is_an_error_where_nothing_can_be_late(windows, every, aggregate):
     node = windows.node(TIMES, aggregate, every=every)
     operator = windows.begin(node)
-    operator.process(frame([(5, 1)], TIMES))
+    operator.process(windows.frame([(5, 1)], TIMES))
     operator.on_watermark(20 if every == "10us" else 35 * 86_400 * 10**6)
-    operator.process(frame([(40 * 86_400 * 10**6, 1)], TIMES))
+    operator.process(windows.frame([(40 * 86_400 * 10**6, 1)], TIMES))
     with pytest.raises(DataError, match="a row is older than the source's statistics say"):
-        operator.process(frame([(9, 1)], TIMES))
+        operator.process(windows.frame([(9, 1)], TIMES))
 
 
 def test_groups_come_by_window_and_first_row(windows):
-    rows = frame([(15, 1), (5, 2), (14, 2), (3, 1), (1, 3)], TIMES)
+    rows = windows.frame([(15, 1), (5, 2), (14, 2), (3, 1), (1, 3)], TIMES)
     node = windows.node(TIMES, n=pl.len(), every="10us", group_by="x")
     assert windows.check(node, rows).result.get_column("x").to_list() == [2, 1, 3, 1, 2]
 
 
 def test_the_first_row_of_a_group_is_by_partition_then_position(windows):
-    rows = frame([(1, 1), (1, 2), (1, 3), (1, 1)], TIMES, partitions=[1, 1, 0, 0])
+    rows = windows.frame([(1, 1), (1, 2), (1, 3), (1, 1)], TIMES, partitions=[1, 1, 0, 0])
     node = windows.node(TIMES, n=pl.len(), every="10us", group_by="x")
     done = windows.check(node, rows, [1, 3], partitions=2)
     assert done.result.get_column("x").to_list() == [3, 1, 2]
@@ -241,7 +224,7 @@ def test_the_first_row_of_a_group_is_by_partition_then_position(windows):
 
 @pytest.mark.parametrize("period", ["10us", "20us"])
 def test_of_equal_times_the_lower_partition_comes_first(windows, period):
-    rows = frame([(5, 1), (5, 2), (5, 3), (4, 4)], TIMES, partitions=[1, 0, 1, 1])
+    rows = windows.frame([(5, 1), (5, 2), (5, 3), (4, 4)], TIMES, partitions=[1, 0, 1, 1])
     node = windows.node(
         TIMES,
         first=col("x").first(),
@@ -256,7 +239,7 @@ def test_of_equal_times_the_lower_partition_comes_first(windows, period):
 
 def test_equal_times_of_rows_that_miss_a_window(windows):
     # The last row of partition 0 misses [0, 10), and so enters [5, 15) by itself: still before partition 1.
-    rows = frame([(7, 1), (12, 2), (7, 3)], TIMES, partitions=[1, 0, 0])
+    rows = windows.frame([(7, 1), (12, 2), (7, 3)], TIMES, partitions=[1, 0, 0])
     node = windows.node(
         TIMES,
         first=col("x").first(),
@@ -290,7 +273,7 @@ def test_sums_of_floats_are_fsum_to_the_last_place(windows):
 
 def test_sums_that_cancel(windows):
     schema = {"t": pl.Datetime("us"), "f": pl.Float64}
-    rows = frame([(0, 1e16), (3, 1.0), (5, 1.0), (8, -1e16)], schema)
+    rows = windows.frame([(0, 1e16), (3, 1.0), (5, 1.0), (8, -1e16)], schema)
     node = windows.node(schema, col("f").sum(), every="2us", period="10us")
     found = dict(windows.replay(node, rows, [1, 2, 3]).result.with_columns(col("t").to_physical()).rows())
     assert found[0] == 2.0
@@ -306,7 +289,7 @@ def test_nan_infinities_and_zeros(windows, rows, points):
     kinds = ("sum", "mean", "min", "max", "first", "last", "count")
     aggregates = [getattr(col("f"), kind)().alias(kind) for kind in kinds]
     node = windows.node(schema, *aggregates, every="10us", period="20us")
-    windows.check(node, frame(rows, schema), cut(points, len(rows)))
+    windows.check(node, windows.frame(rows, schema), cut(points, len(rows)))
 
 
 def test_many_rows_on_two_threads(windows):
@@ -337,152 +320,6 @@ def test_many_rows_on_two_threads(windows):
         assert two.result.equals(one.result)
 
 
-# Types
-
-EVERY_TYPE = {
-    pl.Int8: [-(2**7), 2**7 - 1, 1],
-    pl.Int16: [-(2**15), 2**15 - 1, 1],
-    pl.Int32: [-(2**31), 2**31 - 1, 2**31 - 1],
-    pl.Int64: [-(2**63), 2**63 - 1, 2**63 - 1],
-    pl.UInt8: [0, 2**8 - 1, 7],
-    pl.UInt16: [0, 2**16 - 1, 7],
-    pl.UInt32: [0, 2**32 - 1, 2**32 - 1],
-    pl.UInt64: [0, 2**64 - 1, 2**63],
-    pl.Float32: [0.1, -2.5, 3.25],
-    pl.Float64: [0.1, -2.5, 1e300],
-    pl.Boolean: [True, False, True],
-    pl.Date: [date(1969, 7, 20), date(2026, 1, 1), date(1, 1, 1)],
-    pl.Time: [time(0), time(23, 59, 59, 999_999), time(12)],
-    pl.Datetime("ms"): [datetime(1969, 1, 1), datetime(2026, 1, 1), datetime(1, 1, 1)],
-    pl.Datetime("ns", "Europe/Berlin"): [datetime(1969, 1, 1), datetime(2026, 1, 1), datetime(1700, 1, 1)],
-    pl.Duration("us"): [timedelta(-1), timedelta(1), timedelta(microseconds=1)],
-}
-NUMBERS = [dtype for dtype in EVERY_TYPE if dtype.is_numeric() or dtype == pl.Boolean]
-
-
-def aggregates_of(dtype):
-    kinds = ["min", "max", "first", "last", "count"]
-    if dtype in NUMBERS:
-        kinds += ["sum", "mean", "var", "std"]
-    if dtype == pl.Duration:
-        kinds += ["sum"]
-    if dtype == pl.Boolean:
-        kinds += ["any", "all"]
-    return [getattr(col("v"), kind)().alias(kind) for kind in kinds]
-
-
-def of_type(dtype, values, step=1):
-    """Rows of one column, nulls among them."""
-    return pl.DataFrame(
-        {
-            "t": pl.Series(range(0, step * len(values), step)).cast(pl.Datetime("us")),
-            "v": pl.Series(values, dtype=dtype.base_type() if dtype == pl.Datetime else dtype).cast(dtype)
-            if getattr(dtype, "time_zone", None) is None
-            else pl.Series(values, dtype=pl.Datetime("ns")).dt.replace_time_zone(dtype.time_zone),
-        }
-    )
-
-
-@pytest.mark.parametrize("dtype", EVERY_TYPE, ids=str)
-def test_every_type_of_value(windows, dtype):
-    low, high, other = EVERY_TYPE[dtype]
-    values = [low, None, high, None, other, other, low, None, None, None, high, high, high, None, other, low]
-    rows = of_type(dtype, values)
-    for period in ("3us", "6us", "2us"):
-        node = windows.node(rows.schema, *aggregates_of(dtype), every="3us", period=period)
-        assert all(isinstance(aggregation, Partial) for aggregation in node.aggregations)
-        windows.check(node, rows, [1, 5, 6])
-
-
-@pytest.mark.parametrize("dtype", EVERY_TYPE, ids=str)
-def test_groups_of_nulls_only(windows, dtype):
-    rows = of_type(dtype, [None] * 5)
-    node = windows.node(rows.schema, *aggregates_of(dtype), pl.len(), every="3us")
-    result = windows.check(node, rows, [1]).result
-    assert result.get_column("len").to_list() == [3, 2]
-    assert result.get_column("max").null_count() == 2
-
-
-def test_degrees_of_freedom(windows):
-    rows = of_type(pl.Float64, [1.0, 3.0, 7.0, None, None, None])
-    node = windows.node(
-        rows.schema,
-        *[getattr(col("v"), kind)(ddof=n).alias(f"{kind}{n}") for kind in ("var", "std") for n in range(4)],
-        every="3us",
-    )
-    first, nulls = windows.replay(node, rows).result.drop("t").rows()
-    variances = [56 / 9, 28 / 3, 56 / 3]
-    assert first[:3] == pytest.approx(variances)
-    assert first[4:7] == pytest.approx([math.sqrt(x) for x in variances])
-    assert (first[3], first[7]) == (None, None)
-    assert nulls == (None,) * 8
-
-
-# Keys
-
-KEYS = {
-    **EVERY_TYPE,
-    pl.String: ["", "twelve bytes", LONG],
-    pl.Binary: [b"", b"\xff" * 13, b"\xff" * 12 + b"\0"],
-    pl.Categorical: ["a", LONG, LONG + "!"],
-    pl.Enum(["z", "a", LONG]): ["z", "a", LONG],
-    pl.Int128: [2**100, -(2**100), 2**100 + 1],
-    pl.List(pl.UInt128): [[2**127], [0, None], []],
-    pl.Decimal(10, 2): ["1.25", "-1.25", "0.00"],
-    pl.List(pl.Int8): [[1], [], [1, 2]],
-    pl.Struct({"a": pl.Int8, "b": pl.String}): [{"a": 1, "b": LONG}, {"a": 1, "b": None}, {"a": 2, "b": ""}],
-    pl.Null: [None, None, None],
-}
-
-
-def keyed(dtype):
-    """Rows whose keys repeat, with nulls from the middle on."""
-    choice = [*KEYS[dtype], KEYS[dtype][1], *KEYS[dtype], None, KEYS[dtype][0], None] * 2
-    rows = of_type(dtype, choice)
-    return rows.with_columns(col("t").set_sorted(), x=pl.int_range(pl.len(), dtype=pl.Int64))
-
-
-@pytest.mark.parametrize("dtype", KEYS, ids=str)
-def test_every_type_of_key(windows, dtype):
-    rows = keyed(dtype)
-    for options in ({"every": "10us"}, {"every": "4us", "period": "8us"}):
-        node = windows.node(rows.schema, col("x").sum(), middle=col("x").median(), group_by="v", **options)
-        windows.check(node, rows, [2, 3, 9])
-
-
-@pytest.mark.parametrize("dtype", [pl.Int128, pl.Decimal(10, 2), pl.List(pl.Int8), pl.Null], ids=str)
-def test_keys_without_words_are_kept(windows, dtype):
-    node = windows.node({"t": pl.Datetime("us"), "v": dtype}, pl.len(), every="10us", group_by="v")
-    assert isinstance(node.aggregations[0], Holistic)
-
-
-def test_keys_may_be_computed(windows):
-    rows = frame([(i, i) for i in range(-6, 6)], TIMES)
-    node = windows.node(
-        TIMES,
-        pl.len(),
-        every="4us",
-        group_by=[(col("x") % 2 == 0).alias("even"), col("x").cast(pl.String).str.head(1).alias("sign")],
-    )
-    windows.check(node, rows, [3])
-
-
-def test_zeros_and_nans_are_one_key_each(windows):
-    schema = {"t": pl.Datetime("us"), "f": pl.Float64}
-    rows = frame([(i, x) for i, x in enumerate([0.0, -0.0, math.nan, -math.nan, 1.0])], schema)
-    node = windows.node(schema, pl.len(), middle=pl.len() * 2, every="10us", group_by="f")
-    assert windows.check(node, rows, [1, 3]).result.get_column("len").to_list() == [2, 2, 1]
-
-
-def test_long_keys_are_forgotten_with_their_windows(windows):
-    schema = {"t": pl.Datetime("us"), "s": pl.String}
-    rows = frame([(i, f"a long string, number {i}, and some more") for i in range(20_000)], schema)
-    node = windows.node(schema, pl.len(), every="100us", group_by="s")
-    done = windows.replay(node, rows, range(1_000, 20_000, 1_000))
-    assert done.result.get_column("s").to_list() == rows.get_column("s").to_list()
-    assert done.operator._folded._codec._interner.used_bytes < 200_000  # of 750,000
-
-
 # Columns of the result
 
 
@@ -502,11 +339,11 @@ def test_boundaries_and_label(windows):
 def test_no_rows(windows):
     for aggregates in ([pl.len()], [col("x").median().alias("middle")], []):
         node = windows.node(TIMES, *aggregates, every="10us", group_by="x")
-        assert windows.check(node, frame([], TIMES)).frames == []
+        assert windows.check(node, windows.frame([], TIMES)).frames == []
 
 
 def test_windows_without_aggregates_are_the_distinct_keys(windows):
-    rows = frame([(1, 1), (2, 2), (3, 1), (11, 1)], TIMES)
+    rows = windows.frame([(1, 1), (2, 2), (3, 1), (11, 1)], TIMES)
     node = windows.node(TIMES, every="10us", group_by="x")
     assert windows.check(node, rows, [2]).result.get_column("x").to_list() == [1, 2, 1]
 
@@ -546,75 +383,3 @@ def test_late_rows_of_calendar_windows(windows):
             assert done.operator.late_rows == 2
             hours = done.operator.lateness_needed / 3_600e6
             assert hours == pytest.approx(24)  # from Sunday's midnight to Monday 1:00
-
-
-# State
-
-
-def test_state_is_freed_when_windows_close(windows):
-    rows = frame([(i, i % 50) for i in range(30_000)], TIMES)
-    for aggregates in ([pl.len()], [pl.len(), col("x").median().alias("middle")]):
-        node = windows.node(TIMES, *aggregates, every="100us", group_by="x")
-        operator = windows.begin(node)
-        held = []
-        for start in range(0, rows.height, 500):
-            operator.process(rows.slice(start, 500))
-            operator.on_watermark(start + 500)
-            held.append(operator.state_rows)
-        assert max(held) < 3_000
-        operator.on_watermark(END_OF_TIME)
-        assert operator.state_rows == 0
-
-
-def written(snapshot):
-    """Rows of the runs that a snapshot writes."""
-    return [run.table.num_rows for run in snapshot.runs if run.table is not None]
-
-
-@pytest.mark.parametrize("aggregate", [col("x").sum(), col("x").median()], ids=["folded", "kept"])
-def test_snapshots_hold_what_has_changed(windows, aggregate):
-    node = windows.node(TIMES, aggregate.alias("a"), every="1000us", group_by="x")
-    operator = windows.begin(node, checkpointing=True)
-    operator.process(frame([(i, i) for i in range(100)], TIMES))
-    first = operator.snapshot()
-    assert written(first) == [100]
-    again = operator.snapshot()
-    assert written(again) == []
-    assert [run.id for run in again.runs] == [run.id for run in first.runs]
-    operator.process(frame([(1, 5), (2, 7), (3, 1_000)], TIMES))
-    third = operator.snapshot()
-    assert written(third) == [3]
-    assert len(third.runs) == 2
-    assert len({run.id for run in third.runs}) == 2
-
-
-@pytest.mark.parametrize("aggregate", [col("x").sum(), col("x").median()], ids=["folded", "kept"])
-def test_closed_windows_are_not_written(windows, aggregate):
-    node = windows.node(TIMES, aggregate.alias("a"), every="10us", group_by="x")
-    operator = windows.begin(node, checkpointing=True)
-    operator.process(frame([(i, i) for i in range(100)], TIMES))
-    operator.on_watermark(95)
-    assert written(operator.snapshot()) == [10]
-
-
-def test_runs_are_rewritten_when_they_hold_twice_what_lives(windows):
-    node = windows.node(TIMES, pl.len(), every="1000us", group_by="x")
-    operator = windows.begin(node, checkpointing=True)
-    sizes = []
-    for _ in range(12):
-        operator.process(frame([(i % 1_000, i) for i in range(2_000)], TIMES))
-        snapshot = operator.snapshot()
-        sizes.append(len(snapshot.runs))
-        assert written(snapshot) == [2_000]
-    # 2 * 2,000 and a slack of 4,096 rows: the run after four (8,000 rows) is fine, the one after five is not.
-    assert sizes == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]
-
-
-def test_many_small_runs_are_rewritten(windows):
-    node = windows.node(TIMES, pl.len(), every="1000us", group_by="x")
-    operator = windows.begin(node, checkpointing=True)
-    most = 0
-    for i in range(150):
-        operator.process(frame([(i, i % 10)], TIMES))
-        most = max(most, len(operator.snapshot().runs))
-    assert most == 64

@@ -230,7 +230,8 @@ def plain_words(column: pl.Series) -> np.ndarray:
         column = column.to_physical() if dtype == pl.Enum else column
         column = column.fill_null(strategy="zero") if column.dtype.is_numeric() else _zero_nulls(column)
     if dtype.is_float():
-        values = column.cast(pl.Float64).to_numpy() + 0.0  # -0.0 + 0.0 is 0.0
+        with np.errstate(invalid="ignore"):  # there are NaN that signal
+            values = column.cast(pl.Float64).to_numpy() + 0.0  # -0.0 + 0.0 is 0.0
         values[np.isnan(values)] = np.nan
         return values.view(np.int64)
     if dtype == pl.UInt64:
