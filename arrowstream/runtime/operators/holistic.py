@@ -100,7 +100,8 @@ class HolisticWindows:
         self._late[0] += judged.late_rows
         self._late[1] += judged.missed_windows
         self._late[2] = max(self._late[2], judged.lateness_needed)
-        kept = frame.select(self._columns).with_columns(
+        kept = frame.select(  # maybe no column at all, where rows are only counted
+            *self._columns,
             pl.Series(_TIME, times),
             pl.Series(_RANK, ranks(partition_of(frame), self._rows_seen, np.arange(frame.height))),
             pl.Series(_ROW_WATERMARK, judged.watermark),
