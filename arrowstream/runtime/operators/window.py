@@ -121,7 +121,7 @@ class WindowOperator:
     def _finished(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The columns of the node's schema, from keys, window start and aggregates."""
         node = self._node
-        start = frame.get_column(START)
+        index = start = frame.get_column(START)
         dtype = pl.Datetime(node.unit, node.time_zone)
         columns = {name: frame.get_column(name) for name in frame.columns}
         if node.include_boundaries or node.label == "right":
@@ -129,7 +129,9 @@ class WindowOperator:
             if node.include_boundaries:
                 columns["_lower_boundary"] = start.cast(dtype)
                 columns["_upper_boundary"] = end.cast(dtype)
-        columns[node.index_column] = (start if node.label == "left" else end).cast(dtype)
+            if node.label == "right":
+                index = end
+        columns[node.index_column] = index.cast(dtype)
         return pl.DataFrame([columns[name].alias(name) for name in node.schema])
 
     def snapshot(self) -> Snapshot:
