@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -16,7 +16,10 @@ _Apply: TypeAlias = "Callable[[pl.LazyFrame], pl.LazyFrame]"
 
 # Polars 2.1 moves a `with_columns` before another that computes its input, where the same columns are
 # overwritten several times: wrong results, or type errors. Fused chains are just where that happens.
-_OPTIMIZATIONS = pl.QueryOptFlags(cluster_with_columns=False)
+# Nor may a filter move before the expressions written before it: see `in_company`.
+_OPTIMIZATIONS = pl.QueryOptFlags(cluster_with_columns=False, predicate_pushdown=False)
+
+_CHANGES_ROWS = frozenset({"filter", "remove", "drop_nulls", "explode", "unpivot"})
 
 _MASK = "__arrowstream_mask"
 _PAIRS = "__arrowstream_pairs"
@@ -38,16 +41,40 @@ def compile_rows(steps: Sequence[RowStep], hidden: tuple[str, ...]) -> Callable[
         Takes frames with the input's columns, or only those that `required_columns` names. Output is in
         the order of the last step's schema, hidden columns last.
     """
-    applied = [_compile(step, hidden) for step in steps]
+    plans: list[list[_Apply]] = [[]]
+    for number, step in enumerate(steps):
+        plans[-1].append(_compile(step, hidden))
+        if step.verb in _CHANGES_ROWS and number + 1 < len(steps):
+            plans.append([])  # what follows sees another number of rows: perhaps one
     ends = [*steps[-1].schema, *hidden]
 
     def apply(frame: pl.DataFrame) -> pl.DataFrame:
-        plan = reduce(lambda lazy, each: each(lazy), applied, frame.lazy())
-        result = plan.collect(optimizations=_OPTIMIZATIONS)
+        result = frame
+        for plan in plans:
+            result = in_company(result, partial(_collected, plan))
         columns = [name for name in ends if name in result.columns]
         return result if columns == result.columns else result.select(columns)
 
     return apply
+
+
+def in_company(frame: pl.DataFrame, apply: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """What `apply`, which looks at each row alone, gives for a frame; it never meets a single row.
+
+    Polars takes a column of one row for a scalar, and divides scalars otherwise than columns: `x / 7` is
+    `x * (1 / 7)` for two rows and more. No bit may depend on where a batch happens to end. (Polars' streaming
+    engine, its default, cuts frames into pieces of its own, some of one row: so ours is the one in memory.)
+    """
+    if frame.height != 1:
+        return apply(frame)
+    # Column by column: concatenating frames would keep each value as the scalar that it is.
+    twice = apply(pl.DataFrame([pl.concat([column, column], rechunk=True) for column in frame.get_columns()]))
+    return twice.head(twice.height // 2)
+
+
+def _collected(steps: Sequence[_Apply], frame: pl.DataFrame) -> pl.DataFrame:
+    lazy = reduce(lambda plan, step: step(plan), steps, frame.lazy())
+    return lazy.collect(engine="in-memory", optimizations=_OPTIMIZATIONS)
 
 
 def _compile(step: RowStep, hidden: tuple[str, ...]) -> _Apply:

@@ -31,7 +31,9 @@ _READERS_MAX = 8  # threads: Polars decodes on its own, these only wait for it
 _READ_ROWS_MAX = 1 << 18  # larger chunks read no faster, and start later
 _READ_ROWS_MIN = 1 << 10
 _HANDED_ROWS_MAX = 1 << 17  # "auto": more at once would be in main memory again before it is looked at
-_JOINED_ROWS = 1 << 15  # only smaller pieces are joined with the next: operators would have to copy the result
+_JOINED_ROWS = (
+    1 << 15
+)  # only smaller pieces are joined with the next: operators would have to copy the result
 _MERGED_ROWS = 1 << 18  # about, at once: sorting in the cache, and little memory for the copy
 _BATCHES_AHEAD = 4  # of one partition within its share of the bytes
 _WAIT_S = 0.5  # an upper bound for every wait; wake-ups are by notification

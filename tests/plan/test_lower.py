@@ -13,8 +13,9 @@ from polars import col
 from polars import selectors as cs
 
 from arrowstream.config import CLOCK, PARTITION
+from arrowstream.connectors.memory.source import FrameSource
 from arrowstream.errors import PlanError
-from arrowstream.plan.build import row_step
+from arrowstream.plan.build import row_step, scan
 from arrowstream.plan.lower import compile_rows
 from arrowstream.plan.rewrites import required_columns
 
@@ -173,3 +174,15 @@ def test_chains_need_only_the_required_columns(rows, verbs, cuts, hidden):
     found = in_pieces(compile_rows(steps, hidden), frame, cuts)
     assert found.drop(hidden).equals(expected)
     assert found.schema == {**steps[-1].schema, **HIDDEN.select(hidden).schema}
+
+
+def test_no_bit_depends_on_how_many_rows_there_are():
+    # Polars itself divides one row otherwise than several.
+    frame = pl.DataFrame({"x": [float(x) for x in range(1, 200)]})
+    node = row_step(scan(FrameSource(frame)), "filter", col("x") > 0)
+    steps = [node, row_step(node, "with_columns", y=col("x") / 7)]
+    apply = compile_rows(steps, ())
+    alone = pl.concat([apply(frame[row]) for row in range(frame.height)])
+    few = apply(frame.with_columns(pl.when(col("x") == 3).then("x").otherwise(-1.0).alias("x")))
+    assert alone["y"].to_list() == apply(frame)["y"].to_list()
+    assert few["y"].to_list() == [apply(frame)["y"][2]]

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 ENUM = pl.Enum(["red", "green", "blue"])
 TEXTS = st.sampled_from(["", "a", "b", "exactly 12 b", "thirteen byte", "a text of some length", "ä€𝄞"])
-FLOATS = st.sampled_from([0.0, -0.0, 0.1, 1.5, -2.25, 1e300, -1e300, float("inf"), float("-inf"), float("nan")])
+FLOATS = st.sampled_from(
+    [0.0, -0.0, 0.1, 1.5, -2.25, 1e300, -1e300, float("inf"), float("-inf"), float("nan")]
+)
 
 VALUES: list[tuple[pl.DataType, st.SearchStrategy]] = [
     (pl.Int8(), st.integers(-128, 127)),
@@ -35,7 +37,10 @@ VALUES: list[tuple[pl.DataType, st.SearchStrategy]] = [
     (pl.Datetime("ns"), st.integers(-(2**60), 2**60)),
     (pl.Decimal(20, 3), st.integers(-(10**9), 10**9).map(lambda n: Decimal(n) / 1000)),
     (pl.List(pl.Int64), st.lists(st.one_of(st.none(), st.integers(-5, 5)), max_size=3)),
-    (pl.Struct({"x": pl.Int64, "y": pl.String}), st.fixed_dictionaries({"x": st.integers(-5, 5), "y": TEXTS})),
+    (
+        pl.Struct({"x": pl.Int64, "y": pl.String}),
+        st.fixed_dictionaries({"x": st.integers(-5, 5), "y": TEXTS}),
+    ),
 ]
 """Every kind of column, with values for it."""
 
@@ -98,7 +103,9 @@ def aggregations(draw, schema: pl.Schema) -> list[pl.Expr]:
         (pl.col("n").sum() / pl.len()).alias("per_row"),
         (pl.col("n") * 2).max().alias("doubled"),
     ]
-    return draw(st.lists(st.sampled_from(pool), min_size=1, max_size=5, unique_by=lambda e: e.meta.output_name()))
+    return draw(
+        st.lists(st.sampled_from(pool), min_size=1, max_size=5, unique_by=lambda e: e.meta.output_name())
+    )
 
 
 STEPS = [
@@ -115,7 +122,9 @@ STEPS = [
     lambda s: s.with_columns(l=pl.concat_list("n", "n")).explode("l").drop("l"),
     lambda s: s.with_columns(q=pl.struct(u="n", v="n")).unnest("q").drop("u", "v"),
     lambda s: s.filter(pl.col("n").is_between(-5, 5), pl.col("a").is_not_null() | pl.col("b").is_null()),
-    lambda s: s.with_columns(pl.when(pl.col("n") > 3).then(pl.lit("high")).otherwise(pl.lit("low")).alias("w")),
+    lambda s: s.with_columns(
+        pl.when(pl.col("n") > 3).then(pl.lit("high")).otherwise(pl.lit("low")).alias("w")
+    ),
 ]
 """Steps that a LazyFrame and a Stream both have; each leaves the columns t, n, a and b."""
 

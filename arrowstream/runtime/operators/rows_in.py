@@ -11,6 +11,7 @@ import polars as pl
 from arrowstream.config import CLOCK, NO_TIME, PARTITION
 from arrowstream.errors import DataError
 from arrowstream.kernels.groups import PARTITION_SHIFT
+from arrowstream.plan.lower import in_company
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from arrowstream.runtime.operators.bounds import Bounds
     from arrowstream.runtime.operators.states import Array
 
+_ANCHOR = "__arrowstream_anchor"
 START = "__arrowstream_start"
 """Column of closed groups: the start of their window, physical."""
 
@@ -59,10 +61,8 @@ def evaluate(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> list[pl.Ser
     if all(name is not None for name in plain):
         return [frame.get_column(name) for name in plain if name is not None]
     numbered = [expr.alias(str(i)) for i, expr in enumerate(expressions)]
-    anchor = pl.col(frame.columns[0]).alias(
-        "__arrowstream_anchor"
-    )  # literals take the frame's height from it
-    return frame.select(anchor, *numbered).get_columns()[1:]
+    anchor = pl.col(frame.columns[0]).alias(_ANCHOR)  # literals take the frame's height from it
+    return in_company(frame, lambda rows: rows.select(anchor, *numbered)).get_columns()[1:]
 
 
 def _plain_name(expr: pl.Expr) -> str | None:
