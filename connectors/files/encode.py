@@ -87,7 +87,7 @@ def check_schema(schema: pl.Schema, format_name: str) -> None:
     for column, dtype in schema.items():
         reason = _cannot_hold(dtype, format_name)
         if reason is not None:
-            inside = "" if reason[0] == dtype else f" ({dtype})"
+            inside = "" if reason[0] == str(dtype) else f" ({dtype})"
             raise PlanError(
                 f"column '{column}'{inside} is {reason[0]}, which {format_name} cannot hold", hint=reason[1]
             )

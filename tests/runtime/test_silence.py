@@ -72,7 +72,8 @@ def test_rows_are_coming_out():
 def test_the_rate_is_that_of_the_last_seconds():
     now = [0.0]
     meter = RateMeter(lambda: now[0])
-    assert meter.rate(0) == 0
+    rate = meter.rate(0)
+    assert rate == 0
     for second in range(1, 11):
         now[0] = second
         rate = meter.rate(second * (100 if second <= 5 else 200))

@@ -61,7 +61,7 @@ def column(draw, name: str, rows: int) -> pl.Series:
 
 @st.composite
 def frames(draw, *, rows_max: int = 40, disorder: int = 300) -> pl.DataFrame:
-    """Rows with a time "t" in some disorder, a number "n" without extremes, and columns "a" and "b" of any type."""
+    """Rows with a time "t" in some disorder, a small number "n", and columns "a" and "b" of any type."""
     rows = draw(st.integers(0, rows_max))
     jitter = draw(st.lists(st.integers(-disorder, disorder), min_size=rows, max_size=rows))
     unit = draw(st.sampled_from(["ms", "us", "ns"]))

@@ -1,6 +1,8 @@
-"""The first law: the same rows in the same partitions give the same bits, however they are cut, read and published."""
+"""The first law: the same rows in the same partitions give the same bits, however cut, read and published."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import duckdb
 import polars as pl
@@ -46,7 +48,7 @@ def folder(bids, tmp_path_factory):
 def write(bids, folder, *, files):
     """The rows in so many files of different lengths, in natural order."""
     cuts = [ROWS * cut * cut // files**2 for cut in range(files + 1)]
-    for number, (begin, end) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(cuts)):
         bids[begin:end].write_parquet(folder / f"part-{number}.parquet", row_group_size=1_700)
     return folder
 

@@ -23,7 +23,7 @@ def applied(plan, stream):
 
 
 def windows_of(frame, every, period, offset):
-    """Each row once for every window that it lies in, with the window's start; rows numbered in their order."""
+    """Each row once for every window that it lies in, with the start of the window."""
     time = pl.col("t").to_physical()
     last = (time - offset) // every * every + offset
     hops = range(-(-period // every))
@@ -34,7 +34,7 @@ def windows_of(frame, every, period, offset):
 
 
 def expected(rows, keys, aggs, dtype):
-    """The oracle: Polars' own result over the exploded rows, sorted stably by time; groups by window and first row."""
+    """Polars' own result over the exploded rows, sorted stably by time; groups by window and first row."""
     return (
         rows.sort("t", "row")
         .group_by("start", *keys, maintain_order=True)
