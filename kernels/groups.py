@@ -48,9 +48,9 @@ LOAD_SHIFT = 1  # an index is rehashed when more than half full: probes stay sho
 
 PREFETCH_FROM_BITS = 17
 """An index of so many slots no longer fits the core's own cache: its lines are asked for ahead."""
-_LEAP_UNTIL_BITS = 21  # between the two, an index grows fourfold: rehashing it misses the cache
-_SLOT_AHEAD = 24  # rows ahead at which the slot of the index is asked for …
-_KEY_AHEAD = 12  # … and, the slot being there by then, the stored key
+_LEAP_UNTIL_BITS = 23  # between the two, an index grows fourfold: rehashing it misses the cache
+_SLOT_AHEAD = 32  # rows ahead at which the slot of the index is asked for …
+_KEY_AHEAD = 16  # … and, the slot being there by then, the stored key
 
 _NO_TIME = np.int64(-(2**63))
 

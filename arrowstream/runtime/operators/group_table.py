@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BLOCK_ROWS = 1 << 16
 """Rows whose groups are found, then folded into each accumulator, while they are in the core's cache."""
 
-_LEAP_FROM_GROUPS = 1 << 20  # from here on, room grows eightfold: untouched it is free, copying it is not
+_LEAP_FROM = 1 << 20  # from here on, room grows eightfold: untouched it is free, copying it is not
 _SMALLEST_LOG = 1 << 10
 _SMALLEST_POOL = 1 << 14
 _SMALLEST_PANES = 1 << 6
@@ -235,7 +235,8 @@ class GroupTable:
                 break
             begin = int(self._counters[groups.RESUME_ROW])
             if status == groups.NEEDS_POOL:
-                self._pool = np.concatenate([self._pool, np.empty_like(self._pool)])
+                used = int(self._counters[groups.POOL_USED])
+                self._pool = _grown(self._pool, _more_room(len(self._pool)), used)
             else:
                 self._more_panes()
         for name, column in self._columns.items():
@@ -382,7 +383,7 @@ class GroupTable:
         room = len(self._pane)
         if n + groups_more <= room:
             return
-        room = max(n + groups_more, room * (2 if room < _LEAP_FROM_GROUPS else 8))
+        room = max(n + groups_more, _more_room(room))
         for name, column in self._columns.items():
             self._columns[name] = _grown(column, room, n)
         self._keys = _grown(self._keys, room * self.words, n * self.words)
@@ -403,6 +404,10 @@ class GroupTable:
         self._panes = np.concatenate([self._panes, np.zeros_like(self._panes)])
         self._directory = np.zeros(2 * len(self._directory), dtype=np.uint32)
         groups.index_panes(self._panes, int(self._counters[groups.PANES]), self._directory)
+
+
+def _more_room(room: int) -> int:
+    return room * (2 if room < _LEAP_FROM else 8)
 
 
 def _grown(array: Array, size: int, used: int) -> Array:
