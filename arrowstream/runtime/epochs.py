@@ -47,6 +47,7 @@ from arrowstream.runtime.recovery import (
     next_plan,
     occupy,
     read_prepare,
+    require_apart,
     take_generation,
 )
 from arrowstream.runtime.sinks import SinkProgress, SinkSpec, SinkWorker
@@ -314,6 +315,8 @@ class EpochDriver:
             inputs=self._job.inputs,
             sinks=[_describe(spec) for spec in self._sinks],
         )
+        if self._mode == "overwrite":
+            require_apart(description)
         job_id, begun = begin_job(self._store, description)
         try:
             for worker in self._workers:

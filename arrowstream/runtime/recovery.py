@@ -25,7 +25,7 @@ import polars as pl
 import pyarrow as pa
 
 from arrowstream import durable
-from arrowstream.errors import StateError
+from arrowstream.errors import PlanError, StateError
 from arrowstream.runtime.checkpoint import (
     Base,
     Plan,
@@ -79,6 +79,19 @@ def job_description(
 ) -> dict[str, Any]:
     """The part of a job record that must not change from run to run."""
     return {"plan": canonical, "fingerprint": fingerprint, "inputs": inputs, "sinks": sinks}
+
+
+def require_apart(description: dict[str, Any]) -> None:
+    """Raise PlanError if an output would be emptied of what is to be read."""
+    for sink in description["sinks"]:
+        folder = sink["sink"].get("path") if isinstance(sink["sink"], dict) else None
+        for text in _texts(description["inputs"]):
+            if folder and text.startswith(f"{folder}{os.sep}"):
+                raise PlanError(
+                    f"{sink['name']} would overwrite {text}, which is read",
+                    hint="write to another folder",
+                    operator_id=sink["name"],
+                )
 
 
 def begin_job(store: Store, description: dict[str, Any]) -> tuple[str, bool]:
@@ -218,6 +231,15 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     more = len(lines) - _DIFFERENCES_SHOWN_MAX
     shown = [f"  {line}" for line in lines[:_DIFFERENCES_SHOWN_MAX]]
     return "\n".join([*shown, f"  … {more} more lines"] if more > 0 else shown)
+
+
+def _texts(value: Json) -> Iterator[str]:
+    """All texts in a JSON value, wherever they are."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def _as_lines(description: dict[str, Any]) -> list[str]:

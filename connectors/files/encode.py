@@ -100,12 +100,14 @@ class _ParquetWriter:
         self, pieces: _Pieces, schema: pa.Schema, compression: str, compression_level: int | None
     ) -> None:
         self._rows = 0
+        # Typed as a bool by PyArrow, which takes names as well.
+        text: Any = [field.name for field in schema if _is_text(field.type)]
         self._writer = pq.ParquetWriter(
             pieces,
             schema,
             compression=compression,
             compression_level=compression_level,
-            use_dictionary=[field.name for field in schema if _is_text(field.type)],
+            use_dictionary=text,
         )
 
     def write_table(self, table: pa.Table) -> None:

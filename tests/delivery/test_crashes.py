@@ -121,14 +121,14 @@ def test_a_planned_last_epoch_ends_with_the_input(job, golden):
     assert job.published() == golden
 
 
-def test_after_a_crash_the_published_epoch_is_not_published_again(job):
-    assert job.crash("data.after=raise@2")
+def test_a_sink_that_has_published_before_the_crash_is_not_asked_again(job):
+    assert job.crash(
+        "data.after=raise@2"
+    )  # one sink has published epoch 1, the other has just linked its file
     with failpoints.armed() as reached:
-        job.run()
-    assert reached.index("done.before") < reached.index("publish.before") or "publish.before" in reached
-    assert [path.name for path in sorted(job.out.iterdir())] == [
-        f"part-0000000{epoch}.parquet" for epoch in (1, 3, 4)
-    ]
+        job.run(epochs=1)
+    assert "publish.before" not in reached
+    assert "done.after" in reached
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])

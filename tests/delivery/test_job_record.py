@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arrowstream.connectors.files.sink import IpcSink, ParquetSink
-from arrowstream.errors import StateError
+from arrowstream.errors import PlanError, StateError
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
 
 PLAN = "scan rows.parquet\nfilter col(price) > 100\nsum by auction"
@@ -110,3 +110,13 @@ def test_without_a_checkpoint_every_run_is_a_job_of_its_own(job):
         run(driver())
     second = run(driver("overwrite"))
     assert first.job_id != second.job_id
+
+
+def test_overwrite_never_removes_what_is_read(job, another):
+    job.out.mkdir(parents=True)
+    source = job.out / "rows.parquet"
+    source.write_bytes(b"precious")
+    with pytest.raises(PlanError, match=f"sink-0 would overwrite {source}, which is read"):
+        another(inputs=str(source)).run(mode="overwrite")
+    assert source.read_bytes() == b"precious"
+    assert not job.state.exists()
