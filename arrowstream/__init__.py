@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing as _typing
+
 from arrowstream.api.io import from_arrow, from_batches, from_polars, scan, scan_ipc, scan_parquet
 from arrowstream.api.job import Job, RunningJob, run, start
 from arrowstream.api.stream import Stream
@@ -21,6 +23,9 @@ from arrowstream.errors import (
 from arrowstream.protocols import Reader, Sink, Source
 from arrowstream.runtime.metrics import Metrics, ProgressListener
 from arrowstream.runtime.report import Report
+
+if not _typing.TYPE_CHECKING:  # to a type checker a missing name shall stay missing
+    from arrowstream.api.missing import missing_name as __getattr__  # noqa: F401 - PEP 562
 
 __version__ = "0.1.0"
 

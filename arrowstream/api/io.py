@@ -174,9 +174,14 @@ def from_arrow(
     if isinstance(data, pa.RecordBatchReader):
         rows = BatchesSource(data, data.schema)
     elif hasattr(data, "__arrow_c_stream__") and not isinstance(data, pa.Table | pl.DataFrame):
-        rows = BatchesSource(
-            lambda: pa.RecordBatchReader.from_stream(data), pa.RecordBatchReader.from_stream(data).schema
-        )
+        try:
+            schema = pa.RecordBatchReader.from_stream(data).schema
+        except pa.ArrowInvalid as error:  # a column is an Arrow stream too
+            raise PlanError(
+                f"from_arrow takes a table, not {_a(data)}: {error}",
+                hint='give columns names: pa.table({"name": data})',
+            ) from error
+        rows = BatchesSource(lambda: pa.RecordBatchReader.from_stream(data), schema)
     else:
         rows = FrameSource(frame_from_arrow(data))
     return scan(rows, event_time=event_time, lateness=lateness, on_error=on_error)

@@ -337,6 +337,10 @@ def _begin(jobs: Iterable[Job]) -> list[Sinked]:
         raise PlanError(
             "run and start take a list of jobs, not one", hint="call .run() or .start() of the job"
         )
+    if not hasattr(jobs, "__iter__"):
+        raise PlanError(
+            f"run and start take a list of jobs, not {type(jobs).__name__}", hint="write ars.run([job, job])"
+        )
     listed = list(jobs)
     for job in listed:
         if not isinstance(job, Job):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn
 
 import polars as pl
 
@@ -84,6 +84,45 @@ _HINTS: Final = {
     "with_columns_seq": "use with_columns(...)",
     "with_row_index": "the number of a row depends on all rows before it: collect() and call it there",
 }
+
+
+_SCANS_NOW = f"{_LATER}; now: scan_parquet, scan_ipc, from_arrow, from_polars, from_batches, scan(source)"
+_LATER_NAMES: Final = {
+    "scan_csv": f"{_LATER}; now: from_polars(pl.scan_csv(...))",
+    "scan_ndjson": f"{_LATER}; now: from_polars(pl.scan_ndjson(...))",
+    "scan_delta": f"{_LATER}; now: from_polars(pl.scan_delta(...))",
+    "scan_iceberg": f"{_LATER}; now: from_polars(pl.scan_iceberg(...))",
+    **dict.fromkeys(
+        ("scan_amqp", "scan_avro", "scan_http", "scan_kafka", "scan_mqtt", "scan_websocket"), _SCANS_NOW
+    ),
+    "concat": f"{_LATER}; files of one scan are read one after another: scan_parquet([first, second])",
+    "union": _LATER,
+    "read_parquet": "use scan_parquet(...).collect()",
+    "read_ipc": "use scan_ipc(...).collect()",
+}
+
+
+def missing_name(name: str) -> NoReturn:
+    """Raise the error for a name that the package has not (PEP 562).
+
+    Examples
+    --------
+    >>> import arrowstream
+    >>> arrowstream.scan_csv
+    Traceback (most recent call last):
+        ...
+    AttributeError: module 'arrowstream' has no attribute 'scan_csv'
+      hint: it comes in a later version; now: from_polars(pl.scan_csv(...))
+    """
+    text = f"module 'arrowstream' has no attribute {name!r}"
+    if name.startswith("_"):
+        raise AttributeError(text)
+    import arrowstream
+
+    hint = _LATER_NAMES.get(name)
+    if hint is None and (found := nearest(name, arrowstream.__all__)):
+        hint = f"did you mean {found!r}?"
+    raise AttributeError(f"{text}\n  hint: {hint}" if hint else text)
 
 
 def missing_attribute(name: str, has: type) -> AttributeError:

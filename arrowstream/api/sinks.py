@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from arrowstream.api.job import Job
 from arrowstream.api.query import Query
 from arrowstream.errors import PlanError
 from arrowstream.plan import build
+from arrowstream.types import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from arrowstream.protocols import Sink
     from arrowstream.types import PathLike
 
+_DELIVERIES: tuple[str, ...] = get_args(Delivery)
 _SINK_MEMBERS = ("delivery", "open", "encode", "publish", "close")
 
 
@@ -154,6 +156,10 @@ class Sinks(Query):
             raise PlanError(
                 f"{type(sink).__name__} is not a sink: it has no {', '.join(lacking)}",
                 hint="arrowstream.Sink says what a sink has to have; for files use sink_parquet or sink_ipc",
+            )
+        if sink.delivery not in _DELIVERIES:
+            raise PlanError(
+                f"{type(sink).__name__}.delivery is {sink.delivery!r}", choices=map(repr, _DELIVERIES)
             )
         return self._job(sink, f"sink {type(sink).__name__}")
 

@@ -136,7 +136,10 @@ def map_batches(
         Not a function, or not a schema.
     """
     if not callable(function):
-        raise PlanError(f"map_batches: {function!r} is no function")
+        raise PlanError(
+            f"map_batches: {function!r} is no function",
+            hint="give one that takes a pl.DataFrame and gives one",
+        )
     try:
         returned = node.schema if schema is None else pl.Schema(schema)
     except POLARS_ERRORS as error:
@@ -160,7 +163,7 @@ def limit(node: Node, n: int = 5) -> Limit:
         `n` is not a whole number, or negative.
     """
     if not isinstance(n, int) or isinstance(n, bool) or n < 0:
-        raise PlanError(f"limit: {n!r} is not a number of rows")
+        raise PlanError(f"limit: {n!r} is not a number of rows", hint="write 0 or more, such as limit(5)")
     return Limit(
         inputs=(node,),
         schema=node.schema,
@@ -198,8 +201,19 @@ def _schema_of(source: Source) -> pl.Schema:
     known = getattr(source, "polars_schema", None)
     if isinstance(known, pl.Schema):
         return known
+    given = source.schema
+    if isinstance(given, pl.Schema):
+        return given
+    if not hasattr(given, "empty_table"):
+        raise PlanError(
+            f"scan: the schema of {type(source).__name__} is {type(given).__name__}, not a pa.Schema",
+            hint='write pa.schema([("name", pa.int64()), …])',
+        )
+    twice = next((name for index, name in enumerate(given.names) if name in given.names[:index]), None)
+    if twice is not None:
+        raise PlanError(f'scan: two columns are called "{twice}"', hint="rename one of them in the source")
     try:
-        return cast("pl.DataFrame", pl.from_arrow(source.schema.empty_table())).schema
+        return cast("pl.DataFrame", pl.from_arrow(given.empty_table())).schema
     except POLARS_ERRORS as error:
         raise translated("scan", error, pl.Schema()) from error
 
@@ -213,6 +227,12 @@ def _lateness(
     doing: str, schema: pl.Schema, column: str, lateness: Duration | None, *, unbounded: bool
 ) -> int | None:
     """Lateness in units of the event-time column, after checking both."""
+    if not isinstance(column, str):
+        raise PlanError(
+            f"{doing}: event time is named by a string, not by {column}",
+            choices=[name for name, dtype in schema.items() if isinstance(dtype, pl.Datetime)],
+            hint="compute it before: .with_columns(…).with_event_time(…)",
+        )
     if column not in schema:
         raise unknown_column(doing, column, schema)
     dtype = schema[column]

@@ -154,7 +154,9 @@ def _title(node: Node) -> str:
     if isinstance(node, RowStep):
         return node.verb.upper()
     if isinstance(node, Window):
-        return f"WINDOW {_windows(node)}" + (f" BY {', '.join(node.keys)}" if node.keys else "")
+        keys = f" BY {', '.join(node.keys)}" if node.keys else ""
+        label = " LABEL right" if node.label == "right" else ""
+        return f"WINDOW {_windows(node)}{keys}{label}{' WITH BOUNDARIES' if node.include_boundaries else ''}"
     if isinstance(node, LateRows):
         return f"LATE ROWS OF {_windows(node)}"
     subject = ""

@@ -101,7 +101,15 @@ def into_expr(value: Any) -> pl.Expr:
     """A column for a string, a literal for any other value."""
     if isinstance(value, pl.Expr):
         return value
-    return pl.col(value) if isinstance(value, str) else pl.lit(value)
+    if isinstance(value, str):
+        return pl.col(value)
+    try:
+        return pl.lit(value)
+    except POLARS_ERRORS as error:
+        raise PlanError(
+            f"{value!r} is no expression: it is a {type(value).__name__}",
+            hint='write an expression such as pl.col("price") * 2, the name of a column, or a value',
+        ) from error
 
 
 def plain_column(expr: pl.Expr) -> str | None:

@@ -24,6 +24,7 @@ POLARS_ERRORS = (
 """What building or running a plan may raise: the Python layer of Polars raises the last two."""
 
 _QUOTED = re.compile(r"""["']([^"']+)["']""")
+_UNWRAPPED = re.compile(r"""`Result::unwrap\(\)` on an `Err` value: \w+\(ErrString\("(.*)"\)\)""")
 _IN_EXPRESSION = re.compile(r"This error occurred in the following expression:\s*(\S.*)")
 
 
@@ -105,5 +106,16 @@ def translated(doing: str, error: BaseException, schema: pl.Schema) -> PlanError
     if quoted and (isinstance(error, pl.exceptions.DuplicateError) or "is duplicate" in fact):
         return duplicate_column(doing, quoted[1])
     summary = fact.split("\n\n")[0].replace("\n", " ")
+    hint = None
+    if panic := _UNWRAPPED.search(summary):  # what Polars meant to say
+        summary = panic[1]
+    if "filter predicate must be of type" in summary:
+        hint = "compare: pl.col(…) > 0, or name=value for equality"
+    elif "supertype" in summary:
+        hint = "cast the columns to one type first: .cast({…})"
+    elif "operation not supported for dtype" in summary:
+        hint = "cast the column first, or leave it out"
+    elif "cannot compare" in summary or "not allowed on" in summary:
+        hint = "cast one of the two first: .cast(…)"
     place = _IN_EXPRESSION.search(fact)
-    return PlanError(f"{doing}: {summary}" + (f" (in {place[1].strip()})" if place else ""))
+    return PlanError(f"{doing}: {summary}" + (f" (in {place[1].strip()})" if place else ""), hint=hint)

@@ -5,6 +5,7 @@ An explicit step means the same whatever other columns a frame has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,7 +24,7 @@ from arrowstream.plan.schema import POLARS_ERRORS, empty, out_schema, translated
 from arrowstream.plan.selectors import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Explicit = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of the `pl.LazyFrame` method."""
@@ -135,6 +136,13 @@ def _drop(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _rename(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explicit:
+    mapping = args[0] if args else kwargs.get("mapping")
+    names_only = isinstance(mapping, Mapping) and all(isinstance(name, str) for name in mapping.values())
+    if not names_only and not callable(mapping):
+        raise PlanError(
+            f"rename: {mapping!r} does not say which name becomes which",
+            hint='write rename({"old": "new"}), or give a function from the old name to the new',
+        )
     renamed = out_schema(verb, schema, lambda frame: frame.rename(*args, **kwargs))
     return ({old: new for old, new in zip(schema, renamed, strict=True) if old != new},), {}
 
@@ -149,7 +157,10 @@ def _explode(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[s
     names = column_names(verb, schema, args)
     for name in names:
         if not isinstance(schema[name], pl.List | pl.Array):
-            raise PlanError(f'explode: column "{name}" is {schema[name]}, neither list nor array')
+            raise PlanError(
+                f'explode: column "{name}" is {schema[name]}, neither list nor array',
+                choices=[name for name, dtype in schema.items() if isinstance(dtype, pl.List | pl.Array)],
+            )
     return (names,), kwargs
 
 
@@ -158,6 +169,12 @@ def _unnest(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict[st
         names = tuple(name for name, dtype in schema.items() if isinstance(dtype, pl.Struct))
     else:
         names = column_names(verb, schema, args)
+    for name in names:
+        if not isinstance(schema[name], pl.Struct):
+            raise PlanError(
+                f'unnest: column "{name}" is {schema[name]}, not a struct',
+                choices=[name for name, dtype in schema.items() if isinstance(dtype, pl.Struct)],
+            )
     return (names,), kwargs
 
 
@@ -194,7 +211,10 @@ def _fill_null(verb: str, schema: pl.Schema, args: tuple[Any, ...], kwargs: dict
     if options.get("limit") is not None:
         raise PlanError("fill_null: limit counts neighbouring rows", hint="leave limit out")
     if (value is None) == (strategy is None):
-        raise PlanError("fill_null: give either a value or a strategy")
+        raise PlanError(
+            "fill_null: give either a value or a strategy",
+            hint='write fill_null(0), or fill_null(strategy="zero")',
+        )
     if isinstance(value, pl.Expr | pl.Series):
         check_row_by_row(verb, (into_value(value),), schema)
     matches = options.get("matches_supertype", True)

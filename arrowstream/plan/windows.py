@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _UTC = (None, "UTC", "Etc/UTC")
 _NS_PER_UNIT: dict[TimeUnit, int] = {"ms": 1_000_000, "us": 1_000, "ns": 1}
 
+WINDOWS_OF_ROW_MAX = 1_000_000
+"""More of them are a mistake in a unit, and would only fill the memory."""
+
 _HOUR_NS = DAY_NS // 24
 _MONDAY_NS = 4 * DAY_NS
 """The epoch is a Thursday; Polars' weeks begin on Mondays, 1970-01-05 among them."""
@@ -70,6 +73,12 @@ def grid(
     whole_units(shift, unit=unit, name="offset")
     if step.months or length.months or time_zone not in _UTC:
         return _calendar_grid(step, length, shift, unit, time_zone)
+    if length.fixed_ns > WINDOWS_OF_ROW_MAX * step.fixed_ns:
+        raise PlanError(
+            f'period: "{length.text}" is more than {WINDOWS_OF_ROW_MAX:,} times every="{step.text}", '
+            "and each row would be in as many windows",
+            hint="make every longer, or period shorter",
+        )
     step_units = whole_units(step, unit=unit, name="every")
     origin_ns = shift.fixed_ns + (_MONDAY_NS if step.weeks else 0)
     return Grid(

@@ -16,6 +16,7 @@ import polars as pl
 
 from arrowstream.config import END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
+from arrowstream.protocols import Reader
 from arrowstream.runtime.lanes import Held, Lane, Piece, columns, merged, move_cursors, running_maxima, split
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Feed:
         batch_rows: int | Literal["auto"] = "auto",
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
-        names = source.partitions()
+        names = partition_names(source)
         self._schema: pl.Schema = getattr(source, "polars_schema", None) or pl.Schema(source.schema)
         self._event_time = event_time
         self._rows_max = _HANDED_ROWS_MAX if batch_rows == "auto" else batch_rows
@@ -176,7 +177,8 @@ class Feed:
             try:
                 result = lane.reader.read(self._read_rows)
                 if result is not None:
-                    piece, held = self._received(lane, *result)
+                    batch, position = _checked(result)
+                    piece, held = self._received(lane, batch, position)
             except BaseException as raised:  # noqa: BLE001 - Polars' panics are; raised again in next()
                 error = _named(raised, lane.name)
             with self._changed:
@@ -317,13 +319,70 @@ class Feed:
             reader.close()
 
 
+def partition_names(source: Source) -> list[str]:
+    """The partitions that a source names, in its order.
+
+    Raises
+    ------
+    ArrowStreamError
+        It fails, or gives one name twice: positions are remembered by name.
+    """
+    try:
+        names = list(source.partitions())
+    except ArrowStreamError:
+        raise
+    except Exception as error:  # a source of the user's own may raise anything
+        raise ConnectorError(
+            f"{type(source).__name__}.partitions() failed: {type(error).__name__}: {error}"
+        ) from error
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise ConnectorError(
+            f"{type(source).__name__}.partitions() has {twice!r} twice",
+            hint="give each partition its own name: positions are remembered by it",
+        )
+    return names
+
+
 def _open_lane(source: Source, index: int, name: str, cursor: Json) -> Lane:
     if cursor is None:
-        return Lane(index, name, source.open(name, None), None, 0, NO_TIME, ended=False)
+        return Lane(index, name, _open(source, name, None), None, 0, NO_TIME, ended=False)
     assert isinstance(cursor, dict)
     position, skip, maximum, ended = (cursor[key] for key in ("position", "skip", "max", "ended"))
-    reader = None if ended else source.open(name, position)
+    reader = None if ended else _open(source, name, position)
     return Lane(index, name, reader, position, skip, maximum, ended=ended)
+
+
+def _open(source: Source, name: str, position: Position | None) -> Reader:
+    try:
+        reader = source.open(name, position)
+    except ArrowStreamError as error:
+        error.partition = error.partition or name
+        raise
+    except Exception as error:  # a source of the user's own may raise anything
+        raise ConnectorError(
+            f"opening partition '{name}' failed: {type(error).__name__}: {error}", partition=name
+        ) from error
+    if not isinstance(reader, Reader):
+        raise ConnectorError(
+            f"{type(source).__name__}.open() returned {type(reader).__name__}, which is not a reader",
+            partition=name,
+            hint="return an object with read(max_rows) and close(): see arrowstream.Reader",
+        )
+    return reader
+
+
+def _checked(result: object) -> tuple[pa.RecordBatch | pl.DataFrame, Position]:
+    """What a reader gave, if it keeps to its protocol."""
+    if isinstance(result, tuple) and len(result) == 2 and hasattr(result[0], "__arrow_c_stream__"):
+        return result
+    given = type(result).__name__
+    if isinstance(result, tuple):
+        given = f"({', '.join(type(item).__name__ for item in result)})"
+    raise ConnectorError(
+        f"read() returned {given}, not (batch, position)",
+        hint="return a pa.RecordBatch or pl.DataFrame and the position after its last row; None at the end",
+    )
 
 
 def _read_rows(schema: pl.Schema, share_bytes: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from arrowstream.errors import InternalError
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 """No wait is longer, so that Ctrl-C is heard everywhere."""
+
+EXIT_GRACE_S = 30.0
+"""How long the end of the program waits for jobs that nobody stopped: as long as `stop` does by default."""
+
+_running: weakref.WeakSet[RunningHandle] = weakref.WeakSet()
 
 
 class Runnable(Protocol):
@@ -65,6 +72,7 @@ class RunningHandle:
         self._traceback: TracebackType | None = None
         self._warned = False
         self._thread = threading.Thread(target=self._run, name="arrowstream-run", daemon=True)
+        _running.add(self)
         self._thread.start()
 
     def _run(self) -> None:
@@ -77,6 +85,7 @@ class RunningHandle:
             self._report = report
             self._enter("stopped" if report.status == "stopped" else "finished")
         finally:
+            _running.discard(self)
             self._done.set()
 
     def _enter(self, state: JobState) -> None:
@@ -195,6 +204,18 @@ def run_in_foreground(job: Runnable, progress: ProgressListener | None = None) -
         if not handle.join(0):
             handle.abort()
         raise
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Stop what still runs when the program ends: threads that outlive Python's end abort the process."""
+    deadline = time.monotonic() + EXIT_GRACE_S
+    handles = list(_running)
+    for handle in handles:
+        handle.request_stop()
+    for handle in handles:
+        if not handle.join(max(deadline - time.monotonic(), 0.0)):
+            handle.abort()
 
 
 def _until(deadline: float) -> float:

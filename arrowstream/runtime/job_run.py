@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from arrowstream.errors import ArrowStreamError, PlanError, StateError
 from arrowstream.plan import explain
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec
+from arrowstream.runtime.feed import partition_names
 from arrowstream.runtime.handle import POLL_S
 from arrowstream.runtime.local_run import LocalRun
 from arrowstream.runtime.report import Report, count
@@ -238,4 +239,4 @@ def _identity(source: Source) -> Json:
     identity: Callable[[], Json] | None = getattr(source, "identity", None)
     if identity is not None:
         return identity()
-    return {"source": type(source).__qualname__, "partitions": list(source.partitions())}
+    return {"source": type(source).__qualname__, "partitions": partition_names(source)}

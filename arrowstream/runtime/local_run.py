@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import rewrites
 from arrowstream.plan.nodes import Sinked
-from arrowstream.runtime.feed import Feed
+from arrowstream.runtime.feed import Feed, partition_names
 from arrowstream.runtime.lowering import scan_of
 from arrowstream.runtime.metrics import Metrics, RateMeter
 from arrowstream.runtime.pipeline import Pipeline
@@ -57,7 +57,7 @@ class LocalRun:
         """Build the operators, as they were when the last epoch ended."""
         pipeline = Pipeline(
             self.roots,
-            partitions=self.source.partitions(),
+            partitions=partition_names(self.source),
             checkpointing=checkpointing,
             threads=self.options.threads,
         )
@@ -69,13 +69,17 @@ class LocalRun:
 
     def open_feed(self, cursors: dict[str, Json] | None, queue_bytes: int) -> Feed:
         """Start to read."""
-        self._feed = Feed(
-            self.source,
-            event_time=self.scan.event_time,
-            cursors=cursors,
-            batch_rows=self.options.batch_rows or "auto",
-            queue_bytes=queue_bytes,
-        )
+        try:
+            self._feed = Feed(
+                self.source,
+                event_time=self.scan.event_time,
+                cursors=cursors,
+                batch_rows=self.options.batch_rows or "auto",
+                queue_bytes=queue_bytes,
+            )
+        except ArrowStreamError as error:
+            error.operator_id = error.operator_id or SCAN_ID
+            raise
         return self._feed
 
     def next_rows(

@@ -35,10 +35,15 @@ def frame_from_arrow(data: Any) -> pl.DataFrame:
     """
     if isinstance(data, pl.DataFrame):
         return data
-    if hasattr(data, "__arrow_c_stream__"):
-        return pl.DataFrame(data)
-    if hasattr(data, "__arrow_c_array__"):
-        return pl.DataFrame(pa.record_batch(data))
+    try:
+        if hasattr(data, "__arrow_c_stream__"):
+            return pl.DataFrame(data)
+        if hasattr(data, "__arrow_c_array__"):
+            return pl.DataFrame(pa.record_batch(data))
+    except pl.exceptions.DuplicateError as error:
+        raise PlanError(
+            f"two columns have one name: {error}", hint="rename one: .rename_columns([…])"
+        ) from error
     raise PlanError(
         f"{type(data).__name__} is no Arrow data",
         hint="give a pyarrow Table or RecordBatch, or an object with __arrow_c_stream__",
@@ -150,7 +155,10 @@ class LazySource:
 
     def __init__(self, frame: pl.LazyFrame) -> None:
         self._frame = frame
-        self._schema = frame.collect_schema()
+        try:
+            self._schema = frame.collect_schema()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise PlanError(f"from_polars: the LazyFrame is wrong: {error}") from error
 
     def __repr__(self) -> str:
         return f"LazySource({len(self._schema)} columns)"
@@ -263,7 +271,13 @@ class BatchesSource:
                 hint="use from_arrow or from_polars",
             )
         self._batches = batches
-        self._schema = pl.Schema(schema)
+        try:
+            self._schema = pl.Schema(schema)
+        except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            raise PlanError(
+                f"from_batches: schema={schema!r} is not a schema: {error}",
+                hint='write schema={"name": pl.Int64, …}, a pl.Schema or a pa.Schema',
+            ) from error
         self._bounded = bounded
         self._replayable = callable(batches) or isinstance(batches, (list, tuple))
         self._is_read = False
@@ -443,6 +457,16 @@ def _arrow_schema(schema: pl.Schema) -> pa.Schema:
     try:
         return schema.to_arrow()
     except pa.ArrowInvalid as error:
+        name, dtype = next(item for item in schema.items() if not _is_in_arrow(*item))
         raise PlanError(
-            f"a column has a type that Arrow does not have: {error}", hint="cast it to another type"
+            f'column "{name}" is {dtype}, a type that Arrow does not have',
+            hint=f'cast it first: frame.with_columns(pl.col("{name}").cast(…))',
         ) from error
+
+
+def _is_in_arrow(name: str, dtype: pl.DataType) -> bool:
+    try:
+        pl.Schema({name: dtype}).to_arrow()
+    except pa.ArrowInvalid:
+        return False
+    return True

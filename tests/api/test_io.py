@@ -102,6 +102,92 @@ def test_a_source_of_ones_own() -> None:
     assert stream.group_by_dynamic("t", every="3s").agg(pl.col("n").sum()).collect()["n"].to_list() == [3, 12]
 
 
+class OwnReader:
+    def __init__(self, gives):
+        self.gives = gives
+
+    def read(self, max_rows):
+        return self.gives
+
+    def close(self):
+        pass
+
+
+class OwnSource:
+    """A source as a user might get it wrong."""
+
+    bounded = replayable = True
+
+    def __init__(self, *, schema=FRAME.schema, names=("all",), reader=None):
+        self.schema, self.names, self.reader = schema, names, reader
+
+    def partitions(self):
+        if isinstance(self.names, Exception):
+            raise self.names
+        return self.names
+
+    def open(self, partition, position):
+        if isinstance(self.reader, Exception):
+            raise self.reader
+        return self.reader
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            OwnSource(reader=OSError("no route")),
+            "opening partition 'all' failed: OSError: no route\n  at: operator scan, partition all",
+        ),
+        (
+            OwnSource(reader=None),
+            (
+                "OwnSource.open() returned NoneType, which is not a reader\n"
+                "  at: operator scan, partition all\n"
+                "  hint: return an object with read(max_rows) and close(): see arrowstream.Reader"
+            ),
+        ),
+        (
+            OwnSource(reader=OwnReader((FRAME, 6, 7))),
+            (
+                "read() returned (DataFrame, int, int), not (batch, position)\n"
+                "  at: operator scan, partition all\n"
+                "  hint: return a pa.RecordBatch or pl.DataFrame and the position after its last row; "
+                "None at the end"
+            ),
+        ),
+        (
+            OwnSource(reader=OwnReader(FRAME)),
+            (
+                "read() returned DataFrame, not (batch, position)\n"
+                "  at: operator scan, partition all\n"
+                "  hint: return a pa.RecordBatch or pl.DataFrame and the position after its last row; "
+                "None at the end"
+            ),
+        ),
+        (
+            OwnSource(names=RuntimeError("no list")),
+            "OwnSource.partitions() failed: RuntimeError: no list",
+        ),
+        (
+            OwnSource(names=("a", "b", "a"), reader=OwnReader(None)),
+            (
+                "OwnSource.partitions() has 'a' twice\n"
+                "  hint: give each partition its own name: positions are remembered by it"
+            ),
+        ),
+    ],
+)
+def test_a_source_that_breaks_its_protocol_is_told_and_nothing_hangs(source, text) -> None:
+    with pytest.raises(ars.ConnectorError) as caught:
+        ars.scan(source).collect()
+    assert str(caught.value) == text
+
+
+def test_a_source_may_have_a_schema_of_polars() -> None:
+    assert ars.scan(OwnSource(reader=OwnReader(None))).collect().schema == FRAME.schema
+
+
 @pytest.mark.parametrize(
     ("begin", "message"),
     [
@@ -122,6 +208,40 @@ def test_a_source_of_ones_own() -> None:
             "lateness has to be given",
         ),
         (lambda: ars.scan_parquet("/nowhere/*.parquet"), "/nowhere"),
+        (
+            lambda: ars.from_polars(FRAME.lazy().select("m")),
+            'from_polars: the LazyFrame is wrong: unable to find column "m"',
+        ),
+        (
+            lambda: ars.from_polars(FRAME.with_columns(pl.lit(1, pl.Int128).alias("wide"))),
+            (
+                'column "wide" is Int128, a type that Arrow does not have\n'
+                '  hint: cast it first: frame.with_columns(pl.col("wide").cast(…))'
+            ),
+        ),
+        (
+            lambda: ars.from_batches([], schema=3),
+            (
+                "from_batches: schema=3 is not a schema: 'int' object is not iterable\n"
+                '  hint: write schema={"name": pl.Int64, …}, a pl.Schema or a pa.Schema'
+            ),
+        ),
+        (lambda: ars.from_arrow(pa.table([[1], [2]], names=["a", "a"])), "two columns have one name"),
+        (
+            lambda: ars.from_arrow(pa.chunked_array([[1]])),
+            "from_arrow takes a table, not ChunkedArray",
+        ),
+        (
+            lambda: ars.scan(OwnSource(schema=3)),
+            (
+                "scan: the schema of OwnSource is int, not a pa.Schema\n"
+                '  hint: write pa.schema([("name", pa.int64()), …])'
+            ),
+        ),
+        (
+            lambda: ars.scan(OwnSource(schema=pa.schema([("a", pa.int64()), ("a", pa.int64())]))),
+            'scan: two columns are called "a"\n  hint: rename one of them in the source',
+        ),
     ],
 )
 def test_mistakes_are_told_at_the_line_that_begins_the_stream(begin, message) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from datetime import datetime
+from types import SimpleNamespace
 
 import polars as pl
 import pyarrow as pa
@@ -238,6 +239,10 @@ def test_options_are_checked_before_the_job_counts_as_run(tmp_path, option, mess
             lambda s: s.sink(print),
             "builtin_function_or_method is not a sink: it has no delivery, open, encode, publ",
         ),
+        (
+            lambda s: s.sink(SimpleNamespace(delivery="once", open=1, encode=1, publish=1, close=1)),
+            "SimpleNamespace.delivery is 'once'\n  choices: 'exactly_once', 'at_least_once'",
+        ),
         (lambda s: s.sink_batches(None), "function"),
         (lambda s: s.sink_batches(print, chunk_size=0), "chunk_size"),
         (lambda s: s.sink_parquet("out.parquet"), "out.parquet"),
@@ -339,3 +344,33 @@ def test_a_job_explains_itself(tmp_path) -> None:
     made = job(tmp_path)
     assert "parquet" in made.explain()
     made.run()
+
+
+def test_a_program_may_end_while_a_job_runs(tmp_path) -> None:
+    """Threads that outlive Python's end would abort the process; the epoch is finished instead."""
+    program = f"""
+import time, polars as pl, arrowstream as ars
+
+def endless():
+    while True:
+        time.sleep(0.01)
+        yield pl.DataFrame({{"a": [1]}})
+
+rows = ars.from_batches(endless, schema={{"a": pl.Int64}}, bounded=False)
+live = rows.sink_parquet({str(tmp_path / "out")!r}).start(checkpoint={str(tmp_path / "state")!r})
+while not live.metrics.rows_in:
+    time.sleep(0.01)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert pl.read_parquet(tmp_path / "out").height > 0
+
+
+def test_run_takes_a_list() -> None:
+    with pytest.raises(ars.PlanError) as caught:
+        ars.run(3)
+    assert str(caught.value) == (
+        "run and start take a list of jobs, not int\n  hint: write ars.run([job, job])"
+    )

@@ -62,3 +62,23 @@ def test_nothing_can_be_set_on_a_stream(stream) -> None:
         stream.columns = ["b"]
     with pytest.raises(AttributeError):
         stream.note = "b"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("scan_csv", "it comes in a later version; now: from_polars(pl.scan_csv(...))"),
+        ("scan_kafka", "it comes in a later version; now: scan_parquet, scan_ipc, from_arrow, "),
+        ("scan_parqet", "did you mean 'scan_parquet'?"),
+    ],
+)
+def test_a_name_that_the_package_has_not(name, hint) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(ars, name)
+    assert str(caught.value).startswith(f"module 'arrowstream' has no attribute {name!r}\n  hint: {hint}")
+
+
+def test_names_like_no_other_and_private_ones_have_no_hint() -> None:
+    for name in ("xyzzy", "_scan_csv"):
+        with pytest.raises(AttributeError, match=f"^module 'arrowstream' has no attribute '{name}'$"):
+            getattr(ars, name)

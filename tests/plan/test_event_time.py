@@ -155,15 +155,19 @@ def test_event_time_through_other_nodes(bids):
 
 
 def test_limit_is_a_number_of_rows(bids):
-    assert refused(build.limit, bids, -1) == "limit: -1 is not a number of rows"
-    assert refused(build.limit, bids, 1.5) == "limit: 1.5 is not a number of rows"
+    for rows in (-1, 1.5, "5", True):
+        assert refused(build.limit, bids, rows) == (
+            f"limit: {rows!r} is not a number of rows\n  hint: write 0 or more, such as limit(5)"
+        )
     assert build.limit(bids).n == 5
 
 
 def test_map_batches(bids):
     assert build.map_batches(bids, lambda frame: frame, {"x": pl.Int64}).schema == {"x": pl.Int64}
     assert build.map_batches(bids, lambda frame: frame).schema == bids.schema
-    assert refused(build.map_batches, bids, 3) == "map_batches: 3 is no function"
+    assert refused(build.map_batches, bids, 3) == (
+        "map_batches: 3 is no function\n  hint: give one that takes a pl.DataFrame and gives one"
+    )
     assert refused(build.map_batches, bids, print, {"x": 3}) == (
         "map_batches: schema: cannot parse input of type 'int' into Polars data type (given: 3)\n"
         '  hint: write {"name": pl.Int64, …}'
@@ -178,3 +182,11 @@ def test_sink_checks_the_schema(bids):
             raise PlanError("no floats")
 
     assert refused(build.sinked, bids, Picky(), "out") == "no floats"
+
+
+def test_event_time_is_a_name(bids):
+    assert refused(build.event_time, bids, pl.col("t")) == (
+        'with_event_time: event time is named by a string, not by col("t")\n'
+        "  choices: t\n"
+        "  hint: compute it before: .with_columns(…).with_event_time(…)"
+    )

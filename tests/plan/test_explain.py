@@ -222,3 +222,9 @@ def test_fingerprints_are_the_same_for_the_same_query(scan):
 def test_the_order_of_roots_and_what_they_share_count(bids):
     one, two = row_step(bids, "select", "t"), row_step(bids, "select", "price")
     assert fingerprint([one, two]) != fingerprint([two, one])
+
+
+def test_the_label_and_the_boundaries_are_shown(scan):
+    node = scan(t=pl.Datetime("us"))
+    windows = window(node, "t", every="10s", label="right", include_boundaries=True)
+    assert "WINDOW t EVERY 10s LABEL right WITH BOUNDARIES" in logical([aggregate(windows, pl.len())])

@@ -56,18 +56,39 @@ def test_the_error_of_polars_is_the_cause(bids):
 @pytest.mark.parametrize(
     ("verb", "expr", "text"),
     [
-        ("filter", col("price"), "filter: filter predicate must be of type `Boolean`, got `Float64`"),
+        (
+            "filter",
+            col("price"),
+            (
+                "filter: filter predicate must be of type `Boolean`, got `Float64`\n"
+                "  hint: compare: pl.col(…) > 0, or name=value for equality"
+            ),
+        ),
         (
             "filter",
             col("channel") > 1,
-            'filter: cannot compare string with numeric type (i32) (in [(col("channel")) > (dyn int: 1)])',
+            (
+                "filter: cannot compare string with numeric type (i32) "
+                '(in [(col("channel")) > (dyn int: 1)])\n'
+                "  hint: cast one of the two first: .cast(…)"
+            ),
         ),
         (
             "select",
             col("price").dt.hour(),
-            'select: `hour` operation not supported for dtype `f64` (in col("price").dt.hour())',
+            (
+                'select: `hour` operation not supported for dtype `f64` (in col("price").dt.hour())\n'
+                "  hint: cast the column first, or leave it out"
+            ),
         ),
-        ("with_columns", col("t") + col("t"), "with_columns: + not allowed on datetime[μs] and datetime[μs]"),
+        (
+            "with_columns",
+            col("t") + col("t"),
+            (
+                "with_columns: + not allowed on datetime[μs] and datetime[μs]\n"
+                "  hint: cast one of the two first: .cast(…)"
+            ),
+        ),
         (
             "with_columns",
             col("price").struct.field("x"),
@@ -224,10 +245,34 @@ def test_explode_needs_lists(bids):
     assert refused(bids, "explode", "price") == 'explode: column "price" is Float64, neither list nor array'
 
 
-def test_unnest_needs_structs(bids):
-    assert refused(bids, "unnest", "price") == (
-        "unnest: invalid dtype: expected 'Struct', got 'Float64' for 'price'"
+def test_unpivot_needs_one_type(scan):
+    node = scan(event_time=None, a=pl.Int64, words=pl.List(pl.Int64))
+    assert refused(node, "unpivot", ["a", "words"]) == (
+        "unpivot: failed to determine supertype of i64 and list[i64]\n"
+        "  hint: cast the columns to one type first: .cast({…})"
     )
+    assert refused(node, "explode", "a") == (
+        'explode: column "a" is Int64, neither list nor array\n  choices: words'
+    )
+
+
+@pytest.mark.parametrize("mapping", ["price", {"price": 1}, None])
+def test_rename_needs_names(bids, mapping):
+    assert refused(bids, "rename", mapping) == (
+        f"rename: {mapping!r} does not say which name becomes which\n"
+        '  hint: write rename({"old": "new"}), or give a function from the old name to the new'
+    )
+
+
+def test_a_value_that_is_no_expression(bids):
+    assert refused(bids, "filter", sum) == (
+        "<built-in function sum> is no expression: it is a builtin_function_or_method\n"
+        '  hint: write an expression such as pl.col("price") * 2, the name of a column, or a value'
+    )
+
+
+def test_unnest_needs_structs(bids):
+    assert refused(bids, "unnest", "price") == ('unnest: column "price" is Float64, not a struct')
 
 
 def test_columns_are_names_or_selectors(bids):
@@ -244,8 +289,11 @@ def test_fill_null_arguments(bids):
     assert refused(bids, "fill_null", 0, None, 3) == (
         "fill_null: limit counts neighbouring rows\n  hint: leave limit out"
     )
-    assert refused(bids, "fill_null") == "fill_null: give either a value or a strategy"
-    assert refused(bids, "fill_null", 0, "zero") == "fill_null: give either a value or a strategy"
+    for arguments in ((), (0, "zero")):
+        assert refused(bids, "fill_null", *arguments) == (
+            "fill_null: give either a value or a strategy\n"
+            '  hint: write fill_null(0), or fill_null(strategy="zero")'
+        )
     assert "mean() looks at other rows" in refused(bids, "fill_null", col("price").mean())
 
 

@@ -177,7 +177,9 @@ def test_aggregates(bids):
         "  choices: t, auction, price, channel\n"
         '  hint: did you mean "price"?'
     )
-    assert refused(bids, aggs=[col("channel").sum()]) == "agg: `sum` operation not supported for dtype `str`"
+    assert refused(bids, aggs=[col("channel").sum()]) == (
+        "agg: `sum` operation not supported for dtype `str`\n  hint: cast the column first, or leave it out"
+    )
     assert refused(bids, group_by="auction", aggs=[col("auction").sum()]) == (
         'agg: two columns would be called "auction"\n  hint: give one of them another name with .alias("…")'
     )
@@ -276,3 +278,12 @@ def test_windows_start_where_polars_truncates(every, offset, time):
     start = moment.dt.offset_by(back).dt.truncate(every).dt.offset_by(shift)
     physical, expected = pl.select(moment.to_physical(), start.to_physical().alias("start")).row(0)
     assert physical - (physical - found.origin_units) % found.every_units == expected
+
+
+def test_a_row_is_not_in_millions_of_windows(scan):
+    node = scan(t=pl.Datetime("us"))
+    assert refused(node, every="1us", period="10d") == (
+        'period: "10d" is more than 1,000,000 times every="1us", and each row would be in as many windows\n'
+        "  hint: make every longer, or period shorter"
+    )
+    window(node, "t", every="1us", period="1s")

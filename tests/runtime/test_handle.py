@@ -137,3 +137,24 @@ def test_a_second_interrupt_breaks_the_run_off(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_in_foreground(job, Interrupting(2))
     assert job.calls == ["stop", "abort"]
+
+
+def test_the_end_of_the_program_stops_what_still_runs():
+    job, ended = Job(), RunningHandle(Job(Report(status="finished")))
+    ended._job.go_on.set()
+    ended.wait()
+    handle = RunningHandle(job)
+    handles._stop_all()
+    assert job.calls == ["stop drain=False"]
+    assert handle.state == "stopped"
+    assert ended._job.calls == []
+
+
+def test_a_job_that_does_not_stop_by_the_end_of_the_program_is_broken_off(monkeypatch):
+    monkeypatch.setattr(handles, "EXIT_GRACE_S", 0.01)
+    job = Job()
+    job.request_stop = lambda *, drain: job.calls.append("stop")
+    handle = RunningHandle(job)
+    handles._stop_all()
+    assert job.calls == ["stop", "abort"]
+    handle.join(20)
