@@ -250,6 +250,23 @@ def scan(
     ------
     PlanError
         It lacks a method, has no such column, or that is not a time.
+
+    Examples
+    --------
+    >>> import pyarrow as pa, arrowstream as ars
+    >>> class Counting:
+    ...     schema, bounded, replayable = pa.schema([("n", pa.int64())]), True, True
+    ...     def partitions(self): return ["all"]
+    ...     def open(self, partition, position): return CountingReader(position or 0)
+    >>> class CountingReader:
+    ...     def __init__(self, number): self.number = number
+    ...     def read(self, max_rows):
+    ...         if self.number == 3: return None
+    ...         self.number += 1
+    ...         return pa.record_batch({"n": [self.number]}), self.number
+    ...     def close(self): pass
+    >>> ars.scan(Counting()).collect()["n"].to_list()
+    [1, 2, 3]
     """
     lacking = [name for name in _SOURCE_MEMBERS if not hasattr(source, name)]
     if lacking:

@@ -146,7 +146,16 @@ class Job:
         return not self._forgotten.alive
 
     def explain(self) -> str:
-        """What it will do: the query as written, and how it runs."""
+        """What it will do: the query as written, and how it runs.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> job = ars.from_polars(pl.DataFrame({"a": [1]})).sink_batches(lambda frame: None)
+        >>> print(job.explain().splitlines()[-1].strip())
+        delivery: at least once
+        >>> report = job.run()
+        """
         return f"{plan_text.logical([self._node])}\n\n{plan_text.physical([self._node])}"
 
     def __repr__(self) -> str:
@@ -185,7 +194,16 @@ class RunningJob:
         return self._handle.metrics
 
     def explain_silence(self) -> str:
-        """Why nothing is coming out at the moment: no input, a window that is still open, a slow sink."""
+        """Why nothing is coming out at the moment: no input, a window that is still open, a slow sink.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> live = ars.from_polars(pl.DataFrame({"a": [1]})).sink_batches(lambda frame: None).start()
+        >>> report = live.wait()
+        >>> live.explain_silence()
+        'the run has ended: finished'
+        """
         return self._handle.explain_silence()
 
     def wait(self, timeout: Duration | float | None = None) -> Report:
@@ -202,6 +220,13 @@ class RunningJob:
             It has not ended by then; it goes on.
         ArrowStreamError
             What the job failed with.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> live = ars.from_polars(pl.DataFrame({"a": [1]})).sink_batches(lambda frame: None).start()
+        >>> live.wait(timeout="1m").status, live.state
+        ('finished', 'finished')
         """
         with display.shown(self._options, auto=False) as options:
             return self._handle.wait(timeout, progress=options.listener)
@@ -223,6 +248,14 @@ class RunningJob:
             It has not ended by then; it goes on stopping.
         ArrowStreamError
             What the job failed with.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, itertools
+        >>> def endless(): return (pl.DataFrame({"a": [n]}) for n in itertools.count())
+        >>> rows = ars.from_batches(endless, schema={"a": pl.Int64}, bounded=False)
+        >>> rows.sink_batches(lambda frame: None).start().stop().status
+        'stopped'
         """
         return self._handle.stop(drain=drain, timeout=timeout)
 

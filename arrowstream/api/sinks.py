@@ -150,6 +150,20 @@ class Sinks(Query):
         ------
         PlanError
             It lacks one of them, or cannot take a column's type.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> class Printed:
+        ...     delivery = "at_least_once"
+        ...     def open(self, generation): return None
+        ...     def encode(self, batches):
+        ...         return repr([row for batch in batches for row in batch.to_pylist()]).encode()
+        ...     def publish(self, epoch, outbox): print(epoch, outbox.decode())
+        ...     def close(self): pass
+        >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink(Printed()).run().rows_out
+        1 [{'a': 1}, {'a': 2}]
+        2
         """
         lacking = [name for name in _SINK_MEMBERS if not hasattr(sink, name)]
         if lacking:

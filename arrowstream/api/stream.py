@@ -57,7 +57,14 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         return Stream(build.limit(self._node, n))
 
     def head(self, n: int = 5) -> Stream:
-        """The same as `limit`."""
+        """The same as `limit`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> ars.from_polars(pl.DataFrame({"a": [1, 2, 3]})).head(1).collect().rows()
+        [(1,)]
+        """
         return self.limit(n)
 
     def pipe(self, function: Callable[Concatenate[Stream, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -267,6 +267,11 @@ def _folder(value: object) -> Path | None:
             f"checkpoint={value!r} is a URL, and checkpoints are kept in local folders only",
             hint='give a path, such as checkpoint="state/"',
         )
+    if Path(value).is_file():
+        raise PlanError(
+            f"checkpoint={str(value)!r} is a file, not a folder",
+            hint='give a folder, such as checkpoint="state/"; it is made if there is none',
+        )
     return Path(value)
 
 

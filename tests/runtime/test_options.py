@@ -87,6 +87,10 @@ def test_environment_replaces_defaults_only():
         ({"mode": "append"}, "mode='append' is not one of its choices\n  choices: 'error', 'overwrite'"),
         ({"checkpoint": "s3://bucket/x"}, "is a URL, and checkpoints are kept in local folders only"),
         ({"checkpoint": ""}, "checkpoint='' is not a folder"),
+        (
+            {"checkpoint": __file__},
+            f"checkpoint={__file__!r} is a file, not a folder\n  hint: give a folder, such as",
+        ),
         ({"checkpoint_every": 0}, "checkpoint_every=0 is neither a duration nor a number of rows"),
         ({"checkpoint_every": "1mo"}, "checkpoint_every='1mo' is neither a duration nor a number of rows"),
         ({"checkpoint_every": "0s"}, "checkpoint_every='0s' is neither"),
