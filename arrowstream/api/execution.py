@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import polars as pl
 
 from arrowstream.api import display
+from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _END: Final = object()
+_NOT_IN_ARROW = (pl.Int128, pl.UInt128)
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the user wanted it
@@ -71,8 +73,23 @@ def frames_of(
 
 
 def arrow_schema(schema: pl.Schema) -> pa.Schema:
-    """The Arrow types that `to_batches` gives these columns."""
-    return pl.DataFrame(schema=schema).to_arrow().schema
+    """The Arrow types that `to_batches` gives these columns.
+
+    Raises
+    ------
+    PlanError
+        Arrow has no such type.
+    """
+    try:
+        return pl.DataFrame(schema=schema).to_arrow().schema
+    except ValueError as error:  # pyarrow's ArrowInvalid
+        name, dtype = next(
+            ((name, dtype) for name, dtype in schema.items() if dtype in _NOT_IN_ARROW), ("?", "nested")
+        )
+        raise PlanError(
+            f'column "{name}" is {dtype}, a type that Arrow does not have',
+            hint="cast it first: to pl.Int64 if the values fit, else to pl.Decimal(38, 0) or pl.String",
+        ) from error
 
 
 def to_batches(frames: Generator[pl.DataFrame], schema: pl.Schema) -> Generator[pa.RecordBatch]:

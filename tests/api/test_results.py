@@ -250,3 +250,16 @@ def test_a_failure_comes_through_asynchronously() -> None:
 
     with pytest.raises(ars.DataError, match="of the user's own"):
         asyncio.run(ars.from_polars(FRAME).map_batches(fail).collect_async())
+
+
+def test_a_type_that_arrow_has_not_is_named() -> None:
+    rows = pl.DataFrame({"a": [1], "b": [1]}, schema={"a": pl.Int64, "b": pl.UInt64})
+    wide = ars.from_polars(rows).select(c=pl.coalesce("a", "b"))
+    assert wide.collect().schema == {"c": pl.Int128}
+    for read in (pa.table, lambda stream: list(stream.iter_batches())):
+        with pytest.raises(ars.PlanError) as caught:
+            read(wide)
+        assert str(caught.value) == (
+            'column "c" is Int128, a type that Arrow does not have\n'
+            "  hint: cast it first: to pl.Int64 if the values fit, else to pl.Decimal(38, 0) or pl.String"
+        )
