@@ -248,3 +248,27 @@ def test_mistakes_are_told_at_the_line_that_begins_the_stream(begin, message) ->
     with pytest.raises(ars.PlanError) as caught:
         begin()
     assert message in str(caught.value)
+
+
+def test_a_batch_of_other_columns_is_told() -> None:
+    with pytest.raises(ars.DataError) as caught:
+        ars.scan(OwnSource(reader=OwnReader((pl.DataFrame({"z": [1]}), 1)))).collect()
+    assert str(caught.value) == (
+        "a batch of partition 'all' has the columns {'z': Int64}, the source's schema says "
+        "{'t': Datetime(time_unit='us', time_zone=None), 'n': Int64}\n"
+        "  at: operator scan, partition all\n"
+        "  hint: read() must return what schema promises"
+    )
+
+
+def test_a_function_given_to_map_batches_that_fails_or_returns_no_frame_is_told() -> None:
+    rows = ars.from_polars(FRAME)
+    for function, text in (
+        (lambda frame: frame.height, "returned int, not a pl.DataFrame"),
+        (lambda frame: frame.height / 0, "failed: ZeroDivisionError: division by zero"),
+    ):
+        with pytest.raises(ars.DataError) as caught:
+            rows.map_batches(function).collect()
+        assert str(caught.value) == (
+            f"the function given to map_batches {text}\n  at: operator map-batches-2"
+        )
