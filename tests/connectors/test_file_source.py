@@ -452,28 +452,32 @@ def test_a_closed_reader_leaves_nothing_running(tmp_path):
 def test_a_process_ends_with_readers_open(tmp_path):
     frame(0, 300_000).write_parquet(tmp_path / "a.parquet", row_group_size=10_000)
     script = f"""
-        import threading
         from arrowstream.connectors.files.source import ParquetSource
         source = ParquetSource({str(tmp_path)!r})
         readers = [source.open("scan", None) for _ in range(20)]
         for reader in readers:
             reader.read(1000)
-        def forever():
-            while True:
-                reader = source.open("scan", None)
-                while reader.read(1000):
-                    pass
-        threading.Thread(target=forever, daemon=True).start()
         print("end")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True,
-        timeout=60,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+    assert ended(script) == (0, "end\n", "")
+
+
+def test_a_process_ends_with_a_result_half_read(tmp_path):
+    frame(0, 300_000).write_parquet(tmp_path / "a.parquet", row_group_size=10_000)
+    script = f"""
+        import arrowstream as ars
+        batches = ars.scan_parquet({str(tmp_path)!r}).iter_batches(batch_rows=1000)
+        next(batches)
+        print("end")
+    """
+    assert ended(script) == (0, "end\n", "")
+
+
+def ended(script):
+    """Exit code, output and errors of a program."""
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, timeout=60, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_footers_of_many_files(tmp_path):
