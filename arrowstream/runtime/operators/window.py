@@ -67,11 +67,11 @@ class WindowOperator:
         partials = [a for a in node.aggregations if isinstance(a, Partial)] if folds else []
         kept = [a for a in node.aggregations if isinstance(a, Holistic) or not folds]
         self._folded = None
-        if partials or not kept:
+        if partials or (folds and not kept):
             self._folded = FoldedWindows(
                 node, partials, several=partitions > 1, tracked=checkpointing, threads=threads
             )
-        self._kept = HolisticWindows(node, kept, tracked=checkpointing) if kept else None
+        self._kept = HolisticWindows(node, kept, tracked=checkpointing) if kept or not folds else None
         self._watermark = NO_TIME
 
     @property
