@@ -119,7 +119,7 @@ class HolisticWindows:
         if open_from <= self._open_from:
             return None
         if self._fresh:
-            self._sorted = pl.concat([self._sorted, *self._fresh]).sort(_TIME, _RANK)
+            self._sorted = _unflagged(pl.concat([self._sorted, *self._fresh]).sort(_TIME, _RANK))
             self._fresh = []
         times = self._sorted.get_column(_TIME).rechunk().to_numpy()
         starts = self._starts_of(times, open_from)
@@ -181,3 +181,16 @@ class HolisticWindows:
         self._late[:] = cast("list[int]", values["late"])
         frames = [frame.cast(self._empty().schema) for frame in self._runs.restore(runs)]
         self._fresh = [frame.filter(pl.col(_TIME) >= self._open_from) for frame in frames]
+
+
+def _unflagged(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame without Polars' notes that a column is sorted, which depend on where batches were cut.
+
+    With them Polars goes other ways, to other bits: it sums up the groups of a sorted key otherwise, and
+    among equal values `arg_max` finds another.
+    """
+    every = np.arange(frame.height, dtype=np.uint32)
+    columns = frame.get_columns()
+    return pl.DataFrame(
+        [column.gather(every) if any(column.flags.values()) else column for column in columns]
+    )
