@@ -266,7 +266,7 @@ def test_calendar_windows_are_those_of_truncate(every, zone, offset):
 
 @pytest.mark.parametrize("key", ["pl.lit('x')", "pl.col('t').dt.second()", "pl.col('x') * 0"])
 def test_bits_do_not_depend_on_what_polars_knows_to_be_sorted(key):
-    """Polars notes that a column is sorted, depending on where batches were cut, and sums up otherwise then."""
+    """Polars notes that a column is sorted, depending on where batches end, and sums up otherwise then."""
     rows = 3_000
     frame = pl.DataFrame(
         {
