@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,18 +115,19 @@ class History:
     def publish(self, epoch: int, generation: int, outbox: Path) -> None:
         """Publish the bytes of an outbox as epoch `epoch`; again, it does what is left to do."""
         with _disk_errors(self.folder):
-            if not outbox.exists():
+            try:
+                size, digest = outbox.stat().st_size, durable.sha256_of(outbox)
+            except FileNotFoundError as error:
                 raise FencedError(
                     f"{outbox} is gone: a newer process has published epoch {epoch}",
                     hint="let the newer process go on",
-                )
-            size = outbox.stat().st_size
+                ) from error
             manifest = Manifest(
                 job=self._job,
                 epoch=epoch,
                 generation=generation,
                 file=f"part-{epoch:08d}{self._suffix}" if size else None,
-                sha256=durable.sha256_of(outbox),
+                sha256=digest,
                 bytes=size,
                 outbox=outbox.name,
             )
@@ -151,16 +152,14 @@ class History:
             try:
                 os.link(outbox, data)  # 2
             except FileExistsError:
-                if not data.samefile(outbox) and durable.sha256_of(data) != manifest.sha256:
-                    raise _not_as_published(data) from None
+                _require_as_published(data, outbox, manifest)
             except FileNotFoundError:
                 if not data.exists():
                     raise StateError(
                         f"{data} was published, and is gone",
                         hint='restore the file, or start anew: another checkpoint, mode="overwrite"',
                     ) from None
-                if durable.sha256_of(data) != manifest.sha256:
-                    raise _not_as_published(data) from None
+                _require_as_published(data, outbox, manifest)
             failpoints.hit("data.linked")
             durable.fsync_folder(self.folder)  # 3
             failpoints.hit("data.after")
@@ -234,11 +233,15 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def _not_as_published(data: Path) -> StateError:
-    return StateError(
-        f"{data} is not what was published there: its checksum does not match",
-        hint='restore the file, or start anew: another checkpoint, mode="overwrite"',
-    )
+def _require_as_published(data: Path, outbox: Path, manifest: Manifest) -> None:
+    with suppress(FileNotFoundError):  # the outbox of an epoch that is done is removed at any time
+        if data.samefile(outbox):
+            return
+    if durable.sha256_of(data) != manifest.sha256:
+        raise StateError(
+            f"{data} is not what was published there: its checksum does not match",
+            hint='restore the file, or start anew: another checkpoint, mode="overwrite"',
+        )
 
 
 @contextmanager
