@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 CLOCK = "__arrowstream_clock"
 """Hidden Int64 column: the largest event time before this row in its partition (lateness given only)."""
 
@@ -9,6 +11,29 @@ PARTITION = "__arrowstream_partition"
 """Hidden UInt32 column: index of the row's partition (several partitions only)."""
 
 HIDDEN = (CLOCK, PARTITION)
+
+DEAD = "__arrowstream_dead"
+"""Hidden column of a reader's frame: what could not be read, in its place among the rows; null for rows.
+
+A frame without bad input does not have it.
+"""
+
+DEAD_DTYPE = pl.Struct(
+    {"original": pl.Binary, "error": pl.String, "source": pl.String, "position": pl.String}
+)
+"""Of the column DEAD: the bytes (null for what is not a record), why, the file, and where in it."""
+
+DEAD_LETTERS = pl.Schema(
+    {
+        "original": pl.Binary,
+        "error": pl.String,
+        "operator": pl.String,
+        "source": pl.String,
+        "partition": pl.String,
+        "position": pl.String,
+    }
+)
+"""Columns of `.dead_letters()`."""
 
 NO_TIME = -(2**63)
 """Watermark before anything is known: minus infinity."""

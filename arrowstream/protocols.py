@@ -18,6 +18,22 @@ if TYPE_CHECKING:
     from arrowstream.types import Delivery, Json, Mode, Position
 
 
+@dataclass(slots=True)
+class ConnectorCounters:
+    """What a reader or sink has done, counted by itself; read by other threads at any time.
+
+    `rows` are good rows, `errors` records or files that were dropped, `dead_letters` those handed on,
+    `bytes` as they are stored, `seconds` spent in the connector.
+    """
+
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+    errors: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+
+
 @runtime_checkable
 class Reader(Protocol):
     """Reads one partition from a position to its end. Used by one thread only; may block.
@@ -26,6 +42,9 @@ class Reader(Protocol):
     time, in the unit of the event-time column, that this partition can still deliver after `position`
     and `skip` further rows (None: not known). It is a pure function of its arguments, and may be called
     from another thread while `read` runs: where epochs end must not change what has closed by then.
+
+    What cannot be read may take a row's place: a frame then has the hidden column `config.DEAD`. A reader
+    that counts has `counters: ConnectorCounters`.
     """
 
     def read(self, max_rows: int) -> tuple[pa.RecordBatch | pl.DataFrame, Position] | None:

@@ -26,7 +26,7 @@ IntoExprs: TypeAlias = "IntoExpr | Iterable[IntoExpr]"
 ColumnNames: TypeAlias = "str | Selector | Iterable[str | Selector]"
 PathLike: TypeAlias = "str | Path"
 
-OnError: TypeAlias = Literal["raise", "skip"]
+OnError: TypeAlias = Literal["raise", "skip", "dead_letter"]
 ClockBy: TypeAlias = Literal["scan", "file", "directory"]
 Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
 Label: TypeAlias = Literal["left", "right"]
