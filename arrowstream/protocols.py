@@ -43,7 +43,8 @@ class Reader(Protocol):
     and `skip` further rows (None: not known). It is a pure function of its arguments, and may be called
     from another thread while `read` runs: where epochs end must not change what has closed by then.
 
-    What cannot be read may take a row's place: a frame then has the hidden column `config.DEAD`. A reader
+    What cannot be read may take a row's place: a frame then has the hidden column `config.DEAD` as its last
+    one, and null in all others of that row. Positions and `max_rows` count such slots like rows. A reader
     that counts has `counters: ConnectorCounters`.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import polars as pl
 
@@ -12,13 +12,14 @@ from arrowstream.plan.grouping import aggregate, late_rows, window
 from arrowstream.plan.nodes import EventTime, Limit, MapBatches, RowStep, Scan, Sinked
 from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
 from arrowstream.plan.verbs import VERBS, explicit, origins, runnable
+from arrowstream.types import OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from arrowstream.plan.nodes import Node
     from arrowstream.protocols import Sink, Source
-    from arrowstream.types import Duration, OnError
+    from arrowstream.types import Duration
 
 __all__ = [
     "aggregate",
@@ -31,6 +32,8 @@ __all__ = [
     "sinked",
     "window",
 ]
+
+_ON_ERROR: tuple[str, ...] = get_args(OnError)
 
 _TO_DATETIME = {
     pl.String: '.str.to_datetime("%Y-%m-%d %H:%M:%S")',
@@ -219,8 +222,8 @@ def _schema_of(source: Source) -> pl.Schema:
 
 
 def _check_on_error(doing: str, on_error: str) -> None:
-    if on_error not in ("raise", "skip"):
-        raise PlanError(f'{doing}: on_error="{on_error}" does not exist', choices=("raise", "skip"))
+    if on_error not in _ON_ERROR:
+        raise PlanError(f'{doing}: on_error="{on_error}" does not exist', choices=_ON_ERROR)
 
 
 def _lateness(

@@ -1,7 +1,8 @@
 """Reads the partitions of a source ahead and merges them into one sequence of rows.
 
 The sequence is a function of the input alone: rows are ordered by (running maximum of the event time,
-partition, position), whatever the sizes of the batches read, merged and handed out.
+partition, position), whatever the sizes of the batches read, merged and handed out. What could not be read
+(`config.DEAD`) keeps its place among them: it counts as a row, and moves no clock.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import polars as pl
 
-from arrowstream.config import END_OF_TIME, NO_TIME, PARTITION
+from arrowstream.config import DEAD, DEAD_DTYPE, END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 from arrowstream.protocols import Reader
-from arrowstream.runtime.lanes import Held, Lane, Piece, columns, merged, move_cursors, running_maxima, split
+from arrowstream.runtime.lanes import (
+    Held,
+    Lane,
+    Piece,
+    columns,
+    merged,
+    move_cursors,
+    running_maxima,
+    split,
+    stacked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +82,7 @@ class Feed:
     ) -> None:
         names = partition_names(source)
         self._schema: pl.Schema = getattr(source, "polars_schema", None) or pl.Schema(source.schema)
+        self._schema_with_dead = pl.Schema({**self._schema, DEAD: DEAD_DTYPE})
         self._event_time = event_time
         self._rows_max = _HANDED_ROWS_MAX if batch_rows == "auto" else batch_rows
         abreast = len(names) if event_time is not None else min(len(names), _READERS_MAX)
@@ -98,8 +110,8 @@ class Feed:
     def next(self, rows_max: int | None, timeout_s: float) -> pl.DataFrame | Literal["end"] | None:
         """The next rows, at most `rows_max`; "end" after the last, None if none have come in time.
 
-        With several partitions the frame has the hidden column PARTITION. What a reader raised is raised
-        here, after the rows that were read before it.
+        With several partitions the frame has the hidden column PARTITION, and DEAD as readers gave it. What
+        a reader raised is raised here, after the rows that were read before it.
         """
         assert rows_max is None or rows_max > 0
         deadline = monotonic() + timeout_s
@@ -229,7 +241,7 @@ class Feed:
         self, lane: Lane, batch: pa.RecordBatch | pl.DataFrame, position: Position
     ) -> tuple[Piece, Held]:
         frame = batch if isinstance(batch, pl.DataFrame) else pl.DataFrame(batch)
-        if frame.schema != self._schema:
+        if frame.schema not in (self._schema, self._schema_with_dead):
             raise DataError(
                 f"a batch of partition '{lane.name}' has the columns {dict(frame.schema)}, "
                 f"the source's schema says {dict(self._schema)}",
@@ -277,7 +289,7 @@ class Feed:
         while self._merged and rows < min(rows_max, _JOINED_ROWS):
             taken.append(self._take(rows_max - rows))
             rows += taken[-1].frame.height
-        frame = pl.concat([piece.frame for piece in taken]) if len(taken) > 1 else taken[0].frame
+        frame = stacked([piece.frame for piece in taken])
         if len(self._lanes) == 1:
             with self._changed:
                 self._lanes[0].hand_out(rows)

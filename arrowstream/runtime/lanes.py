@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from arrowstream.config import NO_TIME
+from arrowstream.config import DEAD, NO_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,13 +123,21 @@ def merged(pieces: Sequence[Piece]) -> Piece:
     """One piece in the order of (maximum, partition, position); `pieces` are in (partition, position)."""
     if len(pieces) == 1:
         return pieces[0]
-    frame = pl.concat([piece.frame for piece in pieces])
+    frame = stacked([piece.frame for piece in pieces])
     maxima, partitions = columns(pieces)
     if np.any(maxima[1:] < maxima[:-1]):
         order = np.argsort(maxima, kind="stable")
         rows = pl.Series(order.astype(np.uint32))
         return Piece(frame.select(pl.all().gather(rows)), maxima[order], partitions[order])
     return Piece(frame, maxima, partitions)
+
+
+def stacked(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """One frame after the other; with the column DEAD, its last one, if any of them has it."""
+    if len(frames) == 1:
+        return frames[0]
+    dead = sum(DEAD in frame.columns for frame in frames)
+    return pl.concat(frames, how="diagonal" if 0 < dead < len(frames) else "vertical")
 
 
 def columns(pieces: Sequence[Piece]) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
-from arrowstream.config import END_OF_TIME, HIDDEN, NO_TIME
+from arrowstream.config import DEAD, END_OF_TIME, HIDDEN, NO_TIME
 from arrowstream.errors import ArrowStreamError, DataError, InternalError
 from arrowstream.plan.nodes import MapBatches, RowStep, Window
 from arrowstream.runtime.lowering import lower
@@ -64,6 +64,7 @@ class Pipeline:
             roots, partitions=partitions, checkpointing=checkpointing, threads=threads
         )
         self.rows_in = 0
+        self.dead_letters = 0
         self.rows_out = [0] * len(roots)
 
     @property
@@ -74,10 +75,20 @@ class Pipeline:
     def push(self, frame: pl.DataFrame) -> list[Output]:
         """Take rows of the source in; what the results get from them comes out."""
         outputs: list[Output] = []
+        if DEAD in frame.columns:
+            frame = self._without_dead(frame)
         self.rows_in += frame.height
         if frame.height:
             self._push(self._top, frame, outputs)
         return outputs
+
+    def _without_dead(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of the frame; what could not be read is counted."""
+        is_row = frame.get_column(DEAD).is_null()
+        frame = without(frame, (DEAD,))
+        dead = frame.height - int(is_row.sum())
+        self.dead_letters += dead
+        return frame.filter(is_row) if dead else frame
 
     def advance(self, horizon: int, ended: Iterable[int] = ()) -> list[Output]:
         """Tell all operators how far time has come; windows that close come out.
@@ -189,13 +200,18 @@ class Pipeline:
 
     def counters(self) -> dict[str, Json]:
         """Rows in and out so far, for a checkpoint."""
-        return {"rows_in": self.rows_in, "rows_out": list(self.rows_out)}
+        return {
+            "rows_in": self.rows_in,
+            "rows_out": list(self.rows_out),
+            "dead_letters": self.dead_letters,
+        }
 
     def restore_counters(self, counters: Mapping[str, Json]) -> None:
         """Go on counting; without counters from zero."""
         if counters:
             self.rows_in = cast("int", counters["rows_in"])
             self.rows_out = list(cast("list[int]", counters["rows_out"]))
+            self.dead_letters = cast("int", counters["dead_letters"])
 
     # What the run can be asked, from any thread.
 

@@ -100,7 +100,7 @@ def test_lateness_needs_event_time(scan):
 
 def test_on_error_choices(bids):
     assert refused(build.event_time, bids, "t", on_error="ignore") == (
-        'with_event_time: on_error="ignore" does not exist\n  choices: raise, skip'
+        'with_event_time: on_error="ignore" does not exist\n  choices: raise, skip, dead_letter'
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrowstream.config import END_OF_TIME, NO_TIME, PARTITION
+from arrowstream.config import DEAD, DEAD_DTYPE, END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.connectors.files.source import ParquetSource
 from arrowstream.errors import ConnectorError, DataError
 from arrowstream.runtime import feed as feed_module
@@ -176,6 +176,65 @@ def test_a_new_feed_goes_on_where_the_cursors_say(times, read, read_again, hande
         assert ended == ended_oracle(times, ids[-1])
         left = [value for column in rows_left(times, ids) for value in column if value is not None]
         assert horizon == min(left, default=END_OF_TIME)
+
+
+@dataclass
+class DeadReader:
+    """Gives the rows of another reader; those without a time and with an odd id cannot be read."""
+
+    reader: ListReader
+
+    def read(self, max_rows):
+        result = self.reader.read(max_rows)
+        if result is None:
+            return None
+        frame, position = result
+        is_dead = pl.col("t").is_null() & (pl.col("id") % 2 == 1)
+        letter = pl.struct(
+            original=pl.lit(b"{"), error=pl.lit("bad"), source=pl.lit("f"), position=pl.col("id").cast(str)
+        )
+        frame = frame.with_columns(
+            pl.when(~is_dead).then("id").alias("id"),
+            pl.when(is_dead).then(letter).cast(DEAD_DTYPE).alias(DEAD),
+        )
+        return (frame if frame[DEAD].count() else frame.drop(DEAD)), position
+
+    def close(self):
+        self.reader.close()
+
+
+class DeadSource(ListSource):
+    def open(self, partition, position):
+        return DeadReader(super().open(partition, position))
+
+
+def slots_of(frame: pl.DataFrame) -> list[int]:
+    if DEAD not in frame.columns:
+        return frame["id"].to_list()
+    assert frame.schema[DEAD] == DEAD_DTYPE
+    dead = pl.col(DEAD).struct.field("position").cast(pl.Int64)
+    return frame.select(pl.coalesce("id", dead)).to_series().to_list()
+
+
+@settings(max_examples=200, deadline=None)
+@given(times=columns, read=sizes, handed=sizes, read_again=sizes, stop=st.integers(0, 40))
+def test_dead_slots_keep_their_places_and_are_counted_by_cursors(times, read, handed, read_again, stop):
+    feed = Feed(DeadSource(times, read), event_time="t")
+    slots = []
+    for rows_max in cycle(handed):
+        if len(slots) >= stop:
+            break
+        frame = take(feed, rows_max or None)
+        if frame is None:
+            break
+        slots += slots_of(frame)
+    cursors = feed.cursors()
+    feed.close()
+    rest = Feed(DeadSource(times, read_again), event_time="t", cursors=cursors)
+    while (frame := take(rest, None)) is not None:
+        slots += slots_of(frame)
+    rest.close()
+    assert slots == merge_oracle(times)
 
 
 def rows_left(times: list[list[int | None]], ids: list[int]) -> list[list[int | None]]:

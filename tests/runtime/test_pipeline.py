@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from arrowstream.config import END_OF_TIME, NO_TIME
+from arrowstream.config import DEAD, DEAD_DTYPE, END_OF_TIME, NO_TIME
 from arrowstream.connectors.memory.source import FrameSource
 from arrowstream.errors import DataError, PlanError
 from arrowstream.plan import build
@@ -73,6 +73,20 @@ def test_a_source_without_event_time_needs_no_operator():
     assert pipeline.operator_ids == []
     assert values(pipeline.push(rows((0, 1)))) == [(at(0), 1)]
     assert pipeline.watermark() is None
+
+
+def test_what_could_not_be_read_is_counted_and_goes_no_further():
+    letter = {"original": b"{", "error": "no JSON", "source": "a.json", "position": "line 2"}
+    frame = rows((1, 1), (2, 2), (3, 3)).with_columns(
+        pl.Series(DEAD, [None, letter, None], dtype=DEAD_DTYPE), x=pl.Series([1, None, 3])
+    )
+    pipeline = Pipeline([sums(scan())])
+    assert pipeline.push(frame) == []
+    assert values(pipeline.finish()) == [(at(0), 4)]
+    assert (pipeline.rows_in, pipeline.dead_letters) == (2, 1)
+    again = Pipeline([sums(scan())])
+    again.restore_counters(pipeline.counters())
+    assert again.dead_letters == 1
 
 
 def test_hidden_columns_are_not_seen_by_wildcards_and_not_given_out():
