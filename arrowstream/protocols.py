@@ -68,7 +68,11 @@ class Source(Protocol):
     gives the same rows in the same order when it is opened again at a position it returned.
 
     A source may also have
-    `project(columns) -> Source` (reads only these columns),
+    `with_metadata(*, file: str | None, row: str | None) -> Source` (its schema then has, after all other
+    columns, under these names, the path or URL of the file that a row comes from, `pl.String`, and the
+    number of the row within its file, `pl.Int64` from 0, dead slots counted; called first, at most once),
+    `project(columns) -> Source` (reads only these columns, in the order of the schema; not called where bad
+    input is skipped or made dead letters, because what is bad must not depend on the query),
     `with_event_time(column) -> Source` (its readers then keep `horizon` for that column) and
     `identity() -> Json` (what a checkpoint pins: path, size, modification time …).
     """
