@@ -52,7 +52,7 @@ def measure(
 
         def start(contender: str) -> ContenderProcess:
             count = measured[contender].rows
-            files = dataset.bids(data, count)[0] if question.from_files else ""
+            files = dataset.files(data, count, question.input)[0] if question.input else ""
             return ContenderProcess(
                 name, contender, measured[contender], files, folder / contender.replace(" ", "-")
             )

@@ -22,7 +22,7 @@ class Input:
 
     rows: int
     files: str
-    """Glob of the Parquet files."""
+    """Glob of the Parquet files, or the one file of another format."""
     scratch: Path
     """An empty folder of its own for output."""
 
@@ -57,7 +57,7 @@ class Question:
     """Columns to sort by before results are compared; none where there is nothing to compare."""
     rows_factor: Mapping[str, float] = field(default_factory=dict)
     """Contenders that are given another multiple of the rows: compared by time a row."""
-    from_files: bool = True
-    """Whether the rows come from Parquet files, or are generated on the fly."""
+    input: str | None = "bids"
+    """Where rows come from: "bids", the Parquet files; a format, one file of it; None: generated."""
     fresh_process: bool = False
     """Whether every run gets a new process: where peak memory is the question."""

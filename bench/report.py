@@ -15,13 +15,14 @@ import psutil
 from question import MemoryTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from contender import Measured
     from question import Question, Target
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+_PART = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
 
 
 def machine() -> dict[str, str]:
@@ -89,15 +90,32 @@ def section(question: Question, measured: Mapping[str, Measured], failures: Mapp
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write(sections: Mapping[str, str], results: Mapping[str, Any], *, facts: Mapping[str, str]) -> None:
-    """Write results.json, and the part of README.md between its two marks."""
-    content = {"machine": dict(facts), "questions": dict(results)}
-    (HERE / "results.json").write_text(json.dumps(content, indent=1) + "\n")
-    table = "\n".join(
-        ["| machine | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts.items())]
-    )
-    readme = HERE / "README.md"
+def write(
+    sections: Mapping[str, str],
+    results: Mapping[str, Any],
+    *,
+    facts: Mapping[str, str],
+    order: Sequence[str],
+) -> None:
+    """Put these questions into results.json, and into README.md between its two marks; the others stay."""
+    path, readme = HERE / "results.json", HERE / "README.md"
+    known = json.loads(path.read_text())["questions"] if path.exists() else {}
+    merged = {name: {**known, **results}[name] for name in order if name in known or name in results}
+    machine_facts = {name: value for name, value in facts.items() if name != "commit"}
+    path.write_text(json.dumps({"machine": machine_facts, "questions": merged}, indent=1) + "\n")
     before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    body = "\n".join([BEGIN, "", table, "", *sections.values(), END])
-    readme.write_text(before + body + after)
+    written, _, after = rest.partition(END)
+    parts = dict(_PART.findall(written)) | {
+        name: f"{text}\nMeasured at commit {facts['commit']}.\n" for name, text in sections.items()
+    }
+    table = "\n".join(
+        [
+            "| machine | |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in machine_facts.items()),
+        ]
+    )
+    body = "\n".join(
+        f"<!-- {name} -->\n\n{parts[name].strip()}\n\n<!-- /{name} -->\n" for name in order if name in parts
+    )
+    readme.write_text(f"{before}{BEGIN}\n\n{table}\n\n{body}\n{END}{after}")

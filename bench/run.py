@@ -16,7 +16,9 @@ from measure import UnequalResultsError, measure
 if TYPE_CHECKING:
     from question import Question
 
-QUESTIONS = ("tumbling", "hopping", "string_key", "two_keys", "high_cardinality", "checkpoint", "scale")
+WINDOWS = ("tumbling", "hopping", "string_key", "two_keys", "high_cardinality", "checkpoint", "scale")
+FORMATS = ("parquet", "ipc", "csv", "ndjson", "avro")
+QUESTIONS = (*WINDOWS, *(f"read_{name}" for name in FORMATS), *(f"write_{name}" for name in FORMATS))
 ROWS = 20_000_000
 
 
@@ -29,10 +31,11 @@ def main() -> int:
     sections, results = {}, {}
     for name in options.questions:
         question: Question = importlib.import_module(f"questions.{name}").QUESTION
-        if question.from_files:
+        if question.input is not None:
             for factor in {question.rows_factor.get(contender, 1) for contender in question.contenders}:
-                size = dataset.bids(options.data, round(options.rows * factor))[1]
-                print(f"\n{options.rows * factor:,.0f} bids, {size / 1e6:,.0f} MB of zstd Parquet")
+                size = dataset.files(options.data, round(options.rows * factor), question.input)[1]
+                kind = dataset.NAMES[question.input]
+                print(f"\n{options.rows * factor:,.0f} bids, {size / 1e6:,.0f} MB of {kind}")
         try:
             measured, failures = measure(
                 name,
@@ -48,10 +51,13 @@ def main() -> int:
             return 1
         _say("")
         sections[name] = report.section(question, measured, failures)
-        results[name] = {contender: asdict(result) for contender, result in measured.items()}
+        results[name] = {
+            "commit": facts["commit"],
+            "measured": {contender: asdict(result) for contender, result in measured.items()},
+        }
         print("\n" + sections[name])
     if options.write:
-        report.write(sections, results, facts=facts)
+        report.write(sections, results, facts=facts, order=QUESTIONS)
     return 0
 
 
@@ -74,14 +80,14 @@ def _arguments() -> argparse.Namespace:
         "--write",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="write results.json and README.md (default: on a full run)",
+        help="put the results of these questions into results.json and README.md (default: with all rows)",
     )
     options = parser.parse_args()
     unknown = sorted(set(options.questions) - set(QUESTIONS))
     if unknown:
         parser.error(f"no question named {', '.join(unknown)}; choices: {', '.join(QUESTIONS)}")
     if options.write is None:
-        options.write = options.rows == ROWS and not options.questions and not options.only
+        options.write = options.rows == ROWS and not options.only
     options.questions = options.questions or QUESTIONS
     return options
 

@@ -39,6 +39,6 @@ QUESTION = Question(
     contenders={"1×": replay, "10×": replay},
     targets=[Target("10×", ["1×"], at_least=0.9), MemoryTarget("10×", "1×", at_most=1.2)],
     rows_factor={"10×": 10},
-    from_files=False,
+    input=None,
     fresh_process=True,
 )

@@ -1,0 +1,7 @@
+"""Reading Arrow IPC."""
+
+from __future__ import annotations
+
+from formats import reading
+
+QUESTION = reading("ipc")

@@ -1,0 +1,7 @@
+"""Reading JSON lines."""
+
+from __future__ import annotations
+
+from formats import reading
+
+QUESTION = reading("ndjson")

@@ -1,0 +1,7 @@
+"""Reading Parquet."""
+
+from __future__ import annotations
+
+from formats import reading
+
+QUESTION = reading("parquet")

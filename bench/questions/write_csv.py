@@ -1,0 +1,7 @@
+"""Writing CSV."""
+
+from __future__ import annotations
+
+from formats import writing
+
+QUESTION = writing("csv")

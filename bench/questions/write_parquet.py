@@ -1,0 +1,7 @@
+"""Writing Parquet."""
+
+from __future__ import annotations
+
+from formats import writing
+
+QUESTION = writing("parquet")
