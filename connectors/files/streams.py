@@ -1,0 +1,136 @@
+"""Files that are read from front to back, block by block: CSV, NDJSON, Avro, IPC streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+
+from arrowstream.config import DEAD, DEAD_DTYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from arrowstream.types import Json, OnError
+
+BLOCK_BYTES = 8 << 20
+"""About how much decompressed input a block is: large enough for all cores, small enough to hold several."""
+
+_SKIPPED_BYTES = 1 << 20  # at once, of a stream that cannot seek
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some slots of a file in their order, and where the next block begins.
+
+    `frame` has the columns asked for, and `config.DEAD` if there is a dead slot among them. `resume` is
+    what the format itself needs to go on behind them, in terms of the decompressed stream, such as
+    [byte offset, line number].
+    """
+
+    frame: pl.DataFrame
+    resume: Json
+
+
+class StreamFormat(Protocol):
+    """How the bytes of one format become rows: an immutable value that holds the format's options.
+
+    Errors of the libraries may come out as they are (`errors.LIBRARY_ERRORS`); whoever reads translates
+    them. A DataError of the format's own names the path, and the line or record.
+    """
+
+    @property
+    def name(self) -> str:
+        """For texts: "CSV"."""
+        ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What names of files end in, in lower case and without that of a compression: (".csv", ".tsv")."""
+        ...
+
+    @property
+    def has_types(self) -> bool:
+        """Whether each file says of which type its columns are (Avro), or the reader decides (CSV)."""
+        ...
+
+    def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
+        """Columns of one file, from the head of its stream: as written, or as its first rows look.
+
+        A file without anything in it has no columns.
+        """
+        ...
+
+    def blocks(
+        self,
+        stream: BinaryIO,
+        path: str,
+        *,
+        schema: pl.Schema,
+        columns: Sequence[str],
+        resume: Json,
+        on_error: OnError,
+        growing: bool = False,
+    ) -> Iterator[Block]:
+        """The slots of one file from `resume` on (None: the beginning).
+
+        `stream` stands at its beginning, and may not be able to seek: `skip` gets to a place in it. A short
+        `read` means that the end is near, or damage, which the next `read` raises: what was read before it
+        is a block still. `schema` has all columns of the file in its own order, with the types they shall
+        have; a record that cannot be read so is a bad one: a DataError, or, unless `on_error` is "raise", a
+        dead slot (`with_dead`; "skip" is the caller's business). `columns`, at least one, are wanted, in
+        this order. With `growing` a record that is not finished yet is left for later.
+
+        Cost    holds a few blocks
+        """
+        ...
+
+    def identity(self) -> Json:
+        """The options that change which rows there are."""
+        ...
+
+
+def skip(stream: BinaryIO, size_bytes: int) -> int:
+    """Move on by so many bytes; the number is smaller if the stream ends before."""
+    left = size_bytes
+    if stream.seekable():
+        here = stream.tell()
+        end = stream.seek(0, 2)
+        return stream.seek(min(here + size_bytes, end)) - here
+    while left and (piece := stream.read(min(left, _SKIPPED_BYTES))):
+        left -= len(piece)
+    return size_bytes - left
+
+
+class DeadSlot(NamedTuple):
+    """What could not be read, at place `slot` of a block."""
+
+    slot: int
+    original: bytes | None
+    error: str
+    position: str
+
+
+def with_dead(rows: pl.DataFrame, dead: Sequence[DeadSlot], path: str) -> pl.DataFrame:
+    """The good rows of a block with its dead slots among them, in order of their `slot`.
+
+    Shape   rows: [n]; returns [n + len(dead)], with the column DEAD if there is a dead slot
+    """
+    if not dead:
+        return rows
+    is_row = np.ones(rows.height + len(dead), np.bool_)
+    slots = np.fromiter((letter.slot for letter in dead), np.int64, len(dead))
+    is_row[slots] = False
+    where = pl.Series(np.cumsum(is_row) - 1).set(~pl.Series(is_row), None)
+    letters = pl.Series(
+        DEAD,
+        [
+            {"original": letter.original, "error": letter.error, "source": path, "position": letter.position}
+            for letter in dead
+        ],
+        DEAD_DTYPE,
+    )
+    which = pl.Series(np.cumsum(~is_row) - 1).set(pl.Series(is_row), None)
+    return rows.select(pl.all().gather(where)).with_columns(letters.gather(which))
