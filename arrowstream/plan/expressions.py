@@ -277,7 +277,16 @@ def _rewritten_struct_eval(payload: Tree) -> Tree:
 
 
 def _rewritten_function(payload: Tree) -> Tree | None:
-    return None if selected_fields(payload["function"]) is None else _rewritten(payload["input"][0])
+    function = payload["function"]
+    if isinstance(function, dict) and "Sql" in function:
+        # Of `a in (1, 2)` the list is a series of one row, the same for all.
+        inputs = [_rewritten(node) for node in payload["input"] if not _is_series_literal(node)]
+        return {"Function": {"input": inputs, "function": "AsStruct"}}
+    return None if selected_fields(function) is None else _rewritten(payload["input"][0])
+
+
+def _is_series_literal(tree: Tree) -> bool:
+    return isinstance(tree, dict) and isinstance(tree.get("Literal"), dict) and "Series" in tree["Literal"]
 
 
 _REWRITES: dict[str, Callable[[Tree], Tree | None]] = {

@@ -57,6 +57,8 @@ SAFE = {
     "replace_strict": col("a").replace_strict({1: 9}, default=0),
     "fill_null": col("a").fill_null(col("b")),
     "coalesce": pl.coalesce("a", "b", 0),
+    "SQL in": pl.sql_expr("a in (1, 2) and b not in (1, null)"),
+    "SQL arithmetic": pl.sql_expr("round(a * 2 / 3 + b % 2, 1)"),
     "horizontal": pl.max_horizontal("a", "b"),
     "all_horizontal": pl.all_horizontal(cs.boolean()),
     "sum_horizontal": pl.sum_horizontal(cs.numeric()),
