@@ -1,4 +1,4 @@
-"""What Numba has no words for: loads from an address, and asking for memory ahead of its use."""
+"""What Numba has no words for: loads and stores at an address, asking for memory ahead of its use, bits."""
 
 from __future__ import annotations
 
@@ -33,6 +33,49 @@ load_word: Any = intrinsic(_loader(64))
 
 load_byte: Any = intrinsic(_loader(8))
 """`load_byte(address: uint64) -> uint64`."""
+
+load_half: Any = intrinsic(_loader(32))
+"""`load_half(address: uint64) -> uint64`: four bytes."""
+
+
+def _storer(bits: int) -> Callable[..., Any]:
+    """Code that stores the low `bits` bits of an integer, at any alignment, at an address."""
+
+    def store(_: Any, address: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.IntType(bits)
+            pointer = builder.inttoptr(arguments[0], kind.as_pointer())
+            stored = arguments[1] if bits == 64 else builder.trunc(arguments[1], kind)
+            builder.store(stored, pointer, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.uint64), generate
+
+    return store
+
+
+store_word: Any = intrinsic(_storer(64))
+"""`store_word(address: uint64, value: uint64)`."""
+
+store_half: Any = intrinsic(_storer(32))
+"""`store_half(address: uint64, value: uint64)`: its low four bytes."""
+
+store_short: Any = intrinsic(_storer(16))
+"""`store_short(address: uint64, value: uint64)`: its low two bytes."""
+
+store_byte: Any = intrinsic(_storer(8))
+"""`store_byte(address: uint64, value: uint64)`: its lowest byte."""
+
+
+def _trailing_zeros(_: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+trailing_zeros: Any = intrinsic(_trailing_zeros)
+"""`trailing_zeros(value: uint64) -> uint64`: 64 for 0."""
 
 
 def _prefetch(_: Any, address: Any) -> Any:
