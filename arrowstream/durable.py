@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arrowstream import failpoints
 from arrowstream.errors import FencedError, StateError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 FORMAT_VERSION = 1
 """Of everything that is stored; raised when an older arrowstream could misread it."""
@@ -27,6 +30,15 @@ TEMPORARY_SUFFIX = ".tmp"
 
 _HEADER = re.compile(rb"arrowstream/(\d+) ")
 _COPY_BYTES = 1 << 20  # how much of a file is in memory while it is hashed
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file, and what it must contain. `name` is relative, with "/" on every system."""
+
+    name: str
+    bytes: int
+    sha256: str
 
 
 def seal(name: str, payload: bytes | memoryview) -> bytes:
@@ -100,6 +112,15 @@ def write_all(descriptor: int, payload: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def fsync_file(path: Path) -> None:
+    """Make what has been written to a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -131,6 +152,41 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(_COPY_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def stored_files(folder: Path) -> list[StoredFile]:
+    """All files below a folder, by name."""
+    paths = sorted(Path(top, name) for top, _, names in os.walk(folder) for name in names)
+    files = [
+        StoredFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
+        for path in paths
+    ]
+    return sorted(files, key=lambda file: file.name)
+
+
+def sha256_of_files(files: Sequence[StoredFile]) -> str:
+    """One SHA-256 over names and contents, in any order."""
+    lines = sorted(f"{file.sha256} {file.bytes} {file.name}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def is_name_within(name: str) -> bool:
+    """Whether a relative file name stays in its folder, wherever that is, and is no hidden file there.
+
+    Examples
+    --------
+    >>> [is_name_within(name) for name in ("a=1/b", "../b", "/b", "a//b", ".b")]
+    [True, False, False, False, False]
+    """
+    return not any(not part or part.startswith(".") or "\0" in part for part in name.split("/"))
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, or a folder and all in it; what another process removes meanwhile is gone as well."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _header(name: str, payload: bytes | memoryview) -> bytes:

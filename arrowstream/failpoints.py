@@ -36,6 +36,7 @@ NAMES = (
     *(f"{blob}.{step}" for blob in BLOBS for step in PUT_STEPS),
     "outbox.before",  # an epoch's encoded output, sink by sink
     "outbox.written",
+    "outbox.file",  # each of several files
     "outbox.synced",
     "outbox.after",
     "publish.before",  # the engine asks a sink to publish
@@ -43,6 +44,11 @@ NAMES = (
     "data.before",  # a data file gets its final name
     "data.linked",
     "data.after",
+    "object.before",  # data objects are put
+    "object.begun",  # a large one, in parts
+    "object.part",
+    "object.put",
+    "object.after",
     "garbage.before",  # what a later epoch has made superfluous
     "garbage.epoch",
     "garbage.runs",

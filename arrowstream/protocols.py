@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from arrowstream.types import Delivery, Json, Mode, Position
+    from arrowstream.types import Delivery, Json, Mode, Piece, Position
 
 
 @dataclass(slots=True)
@@ -107,11 +107,13 @@ class Sink(Protocol):
 
     1. `open` fences older writers and says which epoch this sink has published last (None: none yet).
     2. `encode` turns the batches of one epoch into bytes, or into an iterator of bytes that is
-       consumed while the batches still arrive. It must be a pure function of the rows.
-    3. The engine makes the encoded epoch durable: the *outbox*.
+       consumed while the batches still arrive. For several files an epoch it is an iterator of
+       `(relative file name, bytes)`, in which the pieces of several files may alternate. It must be a pure
+       function of the rows, however they are cut into batches.
+    3. The engine makes the encoded epoch durable: the *outbox*, a file, or a folder of the named files.
     4. `publish` makes it visible together with a marker of the epoch, atomically and idempotently. It is
-       given the bytes if `encode` returned bytes, else the path of the durable file. After a crash it is
-       called again with the same outbox.
+       given the bytes if `encode` returned bytes, else the path of the durable file or folder (a file without
+       bytes if there was no piece). After a crash it is called again with the same outbox.
 
     All methods are called on the sink's own thread, and may block; `publish` of an epoch may be called
     while `encode` of the next one waits for its next batch. In the first epoch of a job that has no rows,
@@ -130,7 +132,7 @@ class Sink(Protocol):
         """Take over as writer number `generation`; returns the last published epoch."""
         ...
 
-    def encode(self, batches: Iterable[pa.RecordBatch]) -> bytes | Iterator[bytes]:
+    def encode(self, batches: Iterable[pa.RecordBatch]) -> bytes | Iterator[bytes] | Iterator[Piece]:
         """The bytes to publish for one epoch."""
         ...
 

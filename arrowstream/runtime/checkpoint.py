@@ -86,7 +86,10 @@ class OperatorRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """The encoded output of one sink, durable in a file. `whole`: the sink is given bytes, not the path."""
+    """The encoded output of one sink, durable in a file, or in a folder of several files.
+
+    `sha256` is then over their names and contents. `whole`: the sink is given bytes, not the path.
+    """
 
     sink: str
     path: str
@@ -94,6 +97,7 @@ class Outbox:
     bytes: int
     rows: int
     whole: bool
+    folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)

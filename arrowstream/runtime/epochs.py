@@ -32,7 +32,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from arrowstream.errors import StateError
+from arrowstream.errors import ArrowStreamError, FencedError, StateError
 from arrowstream.runtime.checkpoint import Checkpoint, done_name, read_record
 from arrowstream.runtime.coordinator import Coordinator
 from arrowstream.runtime.epoch_writer import EpochWriter, collect_garbage
@@ -183,6 +183,7 @@ class EpochDriver:
         self._writer: EpochWriter | None = None
         self._coordinator: Coordinator | None = None
         self._planned: Plan | None = None
+        self._fence: Checkpoint | None = None
         self._failure: BaseException | None = None
         self._held = ExitStack()
         self._changed = threading.Condition()
@@ -214,12 +215,13 @@ class EpochDriver:
         ]
         job_id = self._claim()
         generation, newest = take_generation(self._store, self._wall_clock)
+        self._fence = Checkpoint(self._store, generation, None, self._wall_clock)
         try:
             return self._go_on(job_id, generation, read_prepare(self._store, newest))
-        except StateError:
-            # A newer process may have gone on, so that nothing here fits any more: say that instead.
-            Checkpoint(self._store, generation, None, self._wall_clock).require_newest()
-            raise
+        except ArrowStreamError as error:
+            if (said := self._said(error)) is error:
+                raise
+            raise said from error
 
     def _go_on(self, job_id: str, generation: int, base: Prepare | None) -> Recovered:
         """Publish what was prepared, load the state, and be ready for the next epoch."""
@@ -288,7 +290,22 @@ class EpochDriver:
     def check(self) -> None:
         """Raise what any thread of the driver has failed with."""
         if self._failure is not None:
+            self._failure = self._said(self._failure)
             raise self._failure
+
+    def _said(self, error: BaseException) -> BaseException:
+        """The error, or that a newer process has taken over: then nothing here need fit any more."""
+        if self._fence is None or isinstance(error, FencedError) or not isinstance(error, ArrowStreamError):
+            return error
+        try:
+            self._fence.require_newest()
+        except FencedError as fenced:
+            fenced.operator_id = error.operator_id
+            fenced.__cause__ = error
+            return fenced
+        except ArrowStreamError:
+            pass  # the store cannot be read: what has failed first says more
+        return error
 
     def done_epoch(self) -> int:
         """The last epoch that every sink has published; callable from any thread."""

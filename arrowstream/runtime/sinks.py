@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,16 +16,17 @@ import polars as pl
 import pyarrow as pa
 
 from arrowstream import failpoints
-from arrowstream.errors import ArrowStreamError, ConnectorError
+from arrowstream.errors import ArrowStreamError, ConnectorError, FencedError, StateError
 from arrowstream.runtime.checkpoint import Outbox
 from arrowstream.runtime.events import Failed, OutboxReady, Published
-from arrowstream.runtime.outbox import OutboxWriter, outbox_path
+from arrowstream.runtime.outbox import outbox_path, outbox_writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from arrowstream.protocols import Sink
     from arrowstream.runtime.events import Event
+    from arrowstream.types import Piece
 
 _Result = TypeVar("_Result")
 
@@ -46,8 +49,12 @@ class SinkSpec:
 
 @dataclass(slots=True)
 class SinkProgress:
-    """What a sink has done so far in this process; read by metrics, written by the sink's thread."""
+    """What a sink has done so far in this process; read by metrics, written by the sink's thread.
 
+    `bytes` and `files` are those of the epochs that are encoded; `busy_s` are the seconds spent in the sink.
+    """
+
+    files: int = 0
     rows: int = 0
     batches: int = 0
     bytes: int = 0
@@ -218,11 +225,12 @@ class SinkWorker:
         epoch, batches = self._epoch, _Batches(first, self._next_item, self.spec.schema)
         batches.show_columns = epoch == _FIRST_EPOCH
         encoded = self.spec.sink.encode(batches)
-        whole = isinstance(encoded, bytes)
-        writer = OutboxWriter(outbox_path(self.outbox_folder, epoch, self._generation))
+        pieces = _pieces(encoded, self.spec.name)
+        head = next(pieces, b"")
+        writer = outbox_writer(outbox_path(self.outbox_folder, epoch, self._generation), head)
         writer.open()
         try:
-            for piece in [encoded] if isinstance(encoded, bytes) else encoded:
+            for piece in chain([head], pieces):
                 writer.write(piece)
             if not batches.ended:
                 raise ConnectorError(f"{self.spec.name} did not read all batches that `encode` was given")
@@ -235,9 +243,11 @@ class SinkWorker:
             sha256=digest,
             bytes=writer.size_bytes,
             rows=batches.rows,
-            whole=whole,
+            whole=isinstance(encoded, bytes),
+            folder=isinstance(head, tuple),
         )
         self._epoch = epoch + 1
+        self.progress.files += writer.files
         self.progress.rows += batches.rows
         self.progress.batches += batches.count
         self.progress.bytes += writer.size_bytes
@@ -246,7 +256,7 @@ class SinkWorker:
     def _publish(self, epoch: int, outbox: Outbox) -> None:
         failpoints.hit("publish.before")
         path = self.outbox_folder / Path(outbox.path).name
-        self.spec.sink.publish(epoch, path.read_bytes() if outbox.whole else path)
+        self.spec.sink.publish(epoch, _read_whole(path) if outbox.whole else path)
         failpoints.hit("publish.after")
         self.progress.published_epoch = epoch
         self._on_event(Published(epoch, self.index))
@@ -274,6 +284,50 @@ class SinkWorker:
             self.spec.sink.close()
         except BaseException as error:  # noqa: BLE001 — as in _run
             self._fail(error)
+
+
+def _pieces(encoded: object, sink: str) -> Iterator[Piece]:
+    """What `encode` has given, piece by piece; ConnectorError if it is something else."""
+    if isinstance(encoded, bytes):
+        yield encoded
+    elif isinstance(encoded, Iterable) and not isinstance(encoded, (str, bytearray, memoryview)):
+        for piece in encoded:
+            if not _is_piece(piece):
+                raise _no_piece(sink, f"an iterator with {_kind(piece)} in it")
+            yield piece
+    else:
+        raise _no_piece(sink, _kind(encoded))
+
+
+def _is_piece(piece: object) -> bool:
+    if isinstance(piece, tuple):
+        return len(piece) == 2 and isinstance(piece[0], str) and isinstance(piece[1], bytes)
+    return isinstance(piece, (bytes, memoryview))
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _no_piece(sink: str, found: str) -> ConnectorError:
+    return ConnectorError(
+        f"`encode` of {sink} gave {found}, which cannot be written",
+        hint="it gives bytes, an iterator of bytes, or an iterator of (file name, bytes)",
+    )
+
+
+def _read_whole(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise FencedError(
+            f"{path} is gone: a newer process has published it", hint="let the newer process go on"
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be read: {error.strerror or error}",
+            hint="repair the disk, then run again: nothing is lost",
+        ) from error
 
 
 class _Batches:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,18 +14,178 @@ import pyarrow.parquet as pq
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
+
+    from arrowstream.types import Json
+
+_PARQUET_COMPRESSIONS = ("zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed")
+_IPC_COMPRESSIONS = ("zstd", "lz4", "uncompressed")
 
 ROW_GROUP_ROWS = 1 << 18
 """Large enough that columns compress well and readers work in parallel, small enough to be held in memory."""
 
 
-class _Writer(Protocol):
-    """What Arrow's writers of Parquet and IPC have in common."""
+class Encoder(Protocol):
+    """Makes one file: tables in, bytes out. The same tables give the same bytes."""
 
-    def write_table(self, table: pa.Table) -> None: ...
+    def write(self, table: pa.Table) -> bytes:
+        """Take rows in; returns what is ready."""
+        ...
 
-    def close(self) -> None: ...
+    def finish(self) -> bytes:
+        """The rest of the file. Nothing may be written after."""
+        ...
+
+
+class Encoding(Protocol):
+    """A format, and how it is written. Frozen."""
+
+    @property
+    def name(self) -> str:
+        """The format's name in errors."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its files end in."""
+        ...
+
+    @property
+    def chunk_rows(self) -> int:
+        """How many rows an encoder is given at once, the last ones of a file apart."""
+        ...
+
+    @property
+    def encoder_bytes(self) -> int:
+        """About how much memory an encoder holds between two writes."""
+        ...
+
+    def encoder(self, schema: pa.Schema) -> Encoder:
+        """An encoder for one file."""
+        ...
+
+    def check_schema(self, schema: pl.Schema) -> None:
+        """Raise PlanError naming a column that the format cannot hold."""
+        ...
+
+    def identity(self) -> dict[str, Json]:
+        """All options that change the bytes."""
+        ...
+
+
+def encode_file(batches: Iterable[pa.RecordBatch], encoding: Encoding) -> Iterator[bytes]:
+    """A file, piece by piece; nothing at all if there is no batch.
+
+    Cost    holds two chunks at a time
+    """
+    encoder: Encoder | None = None
+    for table in cut(batches, encoding.chunk_rows):
+        if encoder is None:
+            encoder = encoding.encoder(table.schema)
+        if piece := encoder.write(table):
+            yield piece
+    if encoder is not None:
+        yield encoder.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetEncoding:
+    """Parquet: a row group a chunk. Categories are kept."""
+
+    compression: str = "zstd"
+    compression_level: int | None = None
+    row_group_size: int = ROW_GROUP_ROWS
+
+    def __post_init__(self) -> None:
+        check_option("compression", self.compression, _PARQUET_COMPRESSIONS)
+        _check_level(self.compression, self.compression_level)
+        check_positive("row_group_size", self.row_group_size)
+
+    @property
+    def name(self) -> str:
+        """Of the format."""
+        return "Parquet"
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".parquet"
+
+    @property
+    def chunk_rows(self) -> int:
+        """A row group."""
+        return self.row_group_size
+
+    @property
+    def encoder_bytes(self) -> int:
+        """The footer so far, and what Arrow keeps for a column."""
+        return 1 << 19
+
+    def encoder(self, schema: pa.Schema) -> Encoder:
+        """Of one file."""
+        return _ParquetEncoder(schema, self)
+
+    def check_schema(self, schema: pl.Schema) -> None:
+        """Raise PlanError naming a column that Parquet cannot hold."""
+        check_schema(schema, self.name)
+
+    def identity(self) -> dict[str, Json]:
+        """All options that change the bytes."""
+        return {"format": "parquet", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class IpcEncoding:
+    """Arrow IPC, a file or a stream: a record batch a chunk. Categories become strings.
+
+    A file has one dictionary a column, and the first batch does not know all categories.
+    """
+
+    compression: str = "zstd"
+    record_batch_size: int = ROW_GROUP_ROWS
+    format: str = "file"
+
+    def __post_init__(self) -> None:
+        check_option("compression", self.compression, _IPC_COMPRESSIONS)
+        check_option("format", self.format, ("file", "stream"))
+        check_positive("record_batch_size", self.record_batch_size)
+
+    @property
+    def name(self) -> str:
+        """Of the format."""
+        return "Arrow IPC"
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".arrow" if self.format == "file" else ".arrows"
+
+    @property
+    def chunk_rows(self) -> int:
+        """A record batch."""
+        return self.record_batch_size
+
+    @property
+    def encoder_bytes(self) -> int:
+        """The footer so far."""
+        return 1 << 17
+
+    def encoder(self, schema: pa.Schema) -> Encoder:
+        """Of one file."""
+        return _IpcEncoder(schema, self)
+
+    def check_schema(self, schema: pl.Schema) -> None:
+        """Raise PlanError naming a column that Arrow IPC cannot hold."""
+        check_schema(schema, self.name)
+
+    def identity(self) -> dict[str, Json]:
+        """All options that change the bytes."""
+        return {
+            "format": "ipc",
+            "layout": self.format,
+            "compression": self.compression,
+            "record_batch_size": self.record_batch_size,
+        }
 
 
 class _Pieces(io.RawIOBase):
@@ -51,37 +212,6 @@ class _Pieces(io.RawIOBase):
         return taken
 
 
-def encode_parquet(
-    batches: Iterable[pa.RecordBatch], *, compression: str, compression_level: int | None, row_group_rows: int
-) -> Iterator[bytes]:
-    """A Parquet file, row group by row group; nothing at all if there is no batch.
-
-    Cost    holds two row groups at a time
-    """
-
-    def open_writer(pieces: _Pieces, schema: pa.Schema) -> _Writer:
-        return _ParquetWriter(pieces, schema, compression, compression_level)
-
-    return _encode(batches, open_writer, row_group_rows, keep_categories=True)
-
-
-def encode_ipc(
-    batches: Iterable[pa.RecordBatch], *, compression: str | None, batch_rows: int
-) -> Iterator[bytes]:
-    """An Arrow IPC file, record batch by record batch; nothing at all if there is no batch.
-
-    Categories become strings: a file has one dictionary a column, and the first batch does not know all.
-
-    Cost    holds two record batches at a time
-    """
-
-    def open_writer(pieces: _Pieces, schema: pa.Schema) -> _Writer:
-        options = pa.ipc.IpcWriteOptions(compression=compression)
-        return _IpcWriter(pieces, schema, options)
-
-    return _encode(batches, open_writer, batch_rows, keep_categories=False)
-
-
 def check_schema(schema: pl.Schema, format_name: str) -> None:
     """Raise PlanError naming the first column whose type the format cannot hold."""
     for column, dtype in schema.items():
@@ -93,68 +223,65 @@ def check_schema(schema: pl.Schema, format_name: str) -> None:
             )
 
 
-class _ParquetWriter:
+class _ParquetEncoder:
     """Parquet with dictionaries for text only: twice as fast, and numbers compress as well without."""
 
-    def __init__(
-        self, pieces: _Pieces, schema: pa.Schema, compression: str, compression_level: int | None
-    ) -> None:
-        self._rows = 0
-        # Typed as a bool by PyArrow, which takes names as well.
-        text: Any = [field.name for field in schema if _is_text(field.type)]
-        self._writer = pq.ParquetWriter(
-            pieces,
-            schema,
-            compression=compression,
-            compression_level=compression_level,
-            use_dictionary=text,
-        )
+    def __init__(self, schema: pa.Schema, encoding: ParquetEncoding) -> None:
+        self._pieces = _Pieces()
+        self._encoding = encoding
+        self._writer: pq.ParquetWriter | None = None
+        self._schema = schema
 
-    def write_table(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table) -> bytes:
+        canonical = _canonical(table, keep_categories=True)
+        writer = self._open(canonical.schema)
         # One row group: the table has been cut to size. A table without rows leaves only the columns.
-        if table.num_rows:
-            self._writer.write_table(table, row_group_size=table.num_rows)
+        if canonical.num_rows:
+            writer.write_table(canonical, row_group_size=canonical.num_rows)
+        return self._pieces.take()
 
-    def close(self) -> None:
-        self._writer.close()
+    def finish(self) -> bytes:
+        self._open(self._schema).close()
+        return self._pieces.take()
+
+    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
+        if self._writer is None:
+            # Typed as a bool by PyArrow, which takes names as well.
+            text: Any = [field.name for field in schema if _is_text(field.type)]
+            compression = self._encoding.compression
+            self._writer = pq.ParquetWriter(
+                self._pieces,
+                schema,
+                compression="none" if compression == "uncompressed" else compression,
+                compression_level=self._encoding.compression_level,
+                use_dictionary=text,
+            )
+        return self._writer
 
 
-class _IpcWriter:
+class _IpcEncoder:
     """IPC of freshly copied columns: IPC stores buffers as they are, with what lies behind nulls."""
 
-    def __init__(self, pieces: _Pieces, schema: pa.Schema, options: pa.ipc.IpcWriteOptions) -> None:
-        self._writer = pa.ipc.new_file(pieces, schema, options=options)
+    def __init__(self, schema: pa.Schema, encoding: IpcEncoding) -> None:
+        self._pieces = _Pieces()
+        compression = None if encoding.compression == "uncompressed" else encoding.compression
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        plain = _canonical(schema.empty_table(), keep_categories=False).schema
+        opened = pa.ipc.new_file if encoding.format == "file" else pa.ipc.new_stream
+        self._writer = opened(self._pieces, plain, options=options)
 
-    def write_table(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table) -> bytes:
         if table.num_rows:
-            self._writer.write_table(table.take(pa.array(np.arange(table.num_rows))))
+            canonical = _canonical(table, keep_categories=False)
+            self._writer.write_table(canonical.take(pa.array(np.arange(canonical.num_rows))))
+        return self._pieces.take()
 
-    def close(self) -> None:
+    def finish(self) -> bytes:
         self._writer.close()
+        return self._pieces.take()
 
 
-def _encode(
-    batches: Iterable[pa.RecordBatch],
-    open_writer: Callable[[_Pieces, pa.Schema], _Writer],
-    rows: int,
-    *,
-    keep_categories: bool,
-) -> Iterator[bytes]:
-    pieces = _Pieces()
-    writer: _Writer | None = None
-    for table in _cut(batches, rows):
-        canonical = _canonical(table, keep_categories=keep_categories)
-        if writer is None:
-            writer = open_writer(pieces, canonical.schema)
-        writer.write_table(canonical)
-        if piece := pieces.take():
-            yield piece
-    if writer is not None:
-        writer.close()
-        yield pieces.take()
-
-
-def _cut(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+def cut(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """The rows in tables of exactly `rows` (the last one less); one without rows if there are none."""
     waiting: list[pa.RecordBatch] = []
     waiting_rows = 0
@@ -237,3 +364,34 @@ def _cannot_hold(dtype: Any, format_name: str) -> tuple[str, str] | None:
         inner = (_cannot_hold(field.dtype, format_name) for field in dtype.fields)
         return next((reason for reason in inner if reason is not None), None)
     return None
+
+
+def check_option(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise PlanError unless the value is one of those."""
+    if value not in choices:
+        raise PlanError(f"{name}={value!r} is not known", choices=choices)
+
+
+def check_positive(name: str, rows: int) -> None:
+    """Raise PlanError unless it is a number of rows."""
+    if rows < 1:
+        raise PlanError(f"{name}={rows} is not a number of rows", hint="leave it out for a good size")
+
+
+def _check_level(compression: str, level: int | None) -> None:
+    if level is None:
+        return
+    try:
+        low, high = (
+            pa.Codec.minimum_compression_level(compression),
+            pa.Codec.maximum_compression_level(compression),
+        )
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise PlanError(
+            f"compression_level={level} was given, but {compression} has no levels",
+            hint='leave it out, or use compression="zstd"',
+        ) from error
+    if not low <= level <= high:
+        raise PlanError(
+            f"compression_level={level} is not between {low} and {high}, the levels of {compression}"
+        )

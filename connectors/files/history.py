@@ -1,256 +1,298 @@
-"""The memory of an output folder: whose it is, and which epochs it has.
+"""The memory of an output: whose it is, and which epochs it has.
 
-An output `out/` holds data files only. Beside it, on the same file system, `.out.arrowstream/` holds
+An output `out/` holds data files only. Beside it, `.out.arrowstream/` holds
 
-    job.json                    the job that the folder belongs to
+    job.json                    the job that the output belongs to
     manifests/<epoch>.json      the epoch is published: its files, with their checksums
-    outbox/                     encoded epochs that are not done yet, written by the engine
 
 Publishing epoch N:
 
-1. Write manifest N if absent: it decides which process publishes N, and is the marker of N.
-2. link() the data from the outbox to its final name. A reader sees whole files only.
-3. fsync the folder.
+1. Write manifest N if absent: it decides which process publishes N.
+2. Every data file gets its final name (`Medium.place`). A reader sees whole files only.
 
-A manifest without its data file, after a crash, is completed by the next `marker`. Manifests are never
-removed: a process that was frozen and wakes up much later still finds that it has lost.
+A manifest without all of its data, after a crash, is completed: by the next `marker` where the outbox is
+within reach, else by the engine, which is told N-1. Manifests are never removed: a process that was
+frozen and wakes up much later still finds that it has lost.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
 
-from arrowstream import durable, failpoints
-from arrowstream.errors import ConnectorError, FencedError, StateError
+from arrowstream import durable
+from arrowstream.errors import FencedError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from arrowstream.types import Mode
 
+RESTORE = 'restore the file, or start anew: another checkpoint, mode="overwrite"'
+
 _FOREIGN_SHOWN_MAX = 5
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK}
 _OVERWRITE = 'mode="overwrite" replaces it; or write to another folder'
+_JOB = "job.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A published file: its name in the output, and in the outbox ("": the outbox itself is the file)."""
+
+    name: str
+    source: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A published epoch. `file` is None if it had no rows."""
+    """A published epoch, of any number of files. `sha256` is that of its outbox."""
 
     job: str
     epoch: int
     generation: int
-    file: str | None
+    files: list[DataFile]
     sha256: str
-    bytes: int
     outbox: str
 
 
+class Medium(Protocol):
+    """What an output is kept on. Used on one thread; blocks.
+
+    What it raises names the output: ConnectorError for the disk or the service, StateError for what is
+    there. Names of records are relative to the history, names of data to the output.
+    """
+
+    @property
+    def label(self) -> str:
+        """How errors name the output."""
+        ...
+
+    def make(self) -> None:
+        """Create what is missing."""
+        ...
+
+    def take_over(self) -> None:
+        """Remove what killed writers have left; called when they are fenced."""
+        ...
+
+    def location(self, record: str) -> str:
+        """How errors name a record."""
+        ...
+
+    def read(self, record: str) -> bytes | None:
+        """A record, or None."""
+        ...
+
+    def put_new(self, record: str, payload: bytes, *, failpoint: str) -> bool:
+        """Write a record durably if absent; False if it is there."""
+        ...
+
+    def remove(self, record: str) -> None:
+        """Remove a record; no error if it is gone."""
+        ...
+
+    def epochs(self) -> list[int]:
+        """The epochs that have a manifest, durably; in order."""
+        ...
+
+    def data_names(self) -> list[str]:
+        """What is in the output; names that begin with "." or "_" are nobody's data."""
+        ...
+
+    def empty(self) -> None:
+        """Remove all data and all manifests."""
+        ...
+
+    def place(self, manifest: Manifest, outbox: Path) -> None:
+        """Give every file of an epoch its final name; StateError if another one has it."""
+        ...
+
+    def complete(self, manifest: Manifest) -> bool:
+        """Whether all files of the last epoch are in place, after having done what can be done about it."""
+        ...
+
+    def missing(self, manifest: Manifest) -> list[str]:
+        """Names of the files of an epoch that are not there."""
+        ...
+
+    def url(self, name: str) -> str:
+        """Where a data file is: a path or URL to read it from."""
+        ...
+
+
 class History:
-    """The folder of an output and its history. Used on one thread; blocks on the disk.
+    """An output and its history. Used on one thread; blocks.
 
     Parameters
     ----------
-    folder
-        Where the data files are; a real path.
+    medium
+        Where it is.
     suffix
         Of the data files.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
-        self.folder = folder
-        self.home = folder.with_name(f".{folder.name}.arrowstream")
-        self.outbox_folder = self.home / "outbox"
+    def __init__(self, medium: Medium, suffix: str) -> None:
+        self._medium = medium
         self._suffix = suffix
-        self._manifests = self.home / "manifests"
-        self._job_file = self.home / "job.json"
         self._job = ""
 
     def claim(self, job_id: str, mode: Mode) -> None:
-        """Make the folder this job's; StateError if it holds something that is not (or empty it)."""
+        """Make the output this job's; StateError if it holds something that is not (or empty it)."""
         self._job = job_id
-        with _disk_errors(self.folder):
-            durable.make_folder(self.folder)
-            durable.make_folder(self._manifests)
-            durable.make_folder(self.outbox_folder)
-            self._require_one_file_system()
-            if self._owner() == job_id:
-                return
-            if self._data_files() or self._published_epochs():
-                self._require_overwrite(mode)
-                self._empty()
-            self._job_file.unlink(missing_ok=True)  # of a job that has published nothing
-            record = json.dumps({"job": job_id}).encode()
-            if (
-                not durable.put_new(self._job_file, durable.seal("job", record), failpoint="claim")
-                and self._owner() != job_id
-            ):
-                raise StateError(
-                    f"{self.folder} has just been taken by another job", hint="write to another folder"
-                )
+        self._medium.make()
+        if self._owner() == job_id:
+            return
+        if self._medium.data_names() or self._medium.epochs():
+            self._require_overwrite(mode)
+            # The owner goes first: half emptied, it is nobody's.
+            self._medium.remove(_JOB)
+            self._medium.empty()
+        self._medium.remove(_JOB)  # of a job that has published nothing
+        record = durable.seal("job", json.dumps({"job": job_id}).encode())
+        if not self._medium.put_new(_JOB, record, failpoint="claim") and self._owner() != job_id:
+            raise StateError(
+                f"{self._medium.label} has just been taken by another job", hint="write to another folder"
+            )
 
     def marker(self) -> int | None:
-        """The last published epoch, completed; None if there is none."""
-        with _disk_errors(self.home):
-            durable.remove_temporaries(self._manifests)
-            durable.fsync_folder(self._manifests)  # a name that a power cut could take back is no marker
-            epochs = self._published_epochs()
+        """The last epoch of which everything is published; None if there is none."""
+        self._medium.take_over()
+        epochs = self._medium.epochs()
         if not epochs:
             return None
-        if len(epochs) != epochs[-1]:
-            missing = next(epoch for epoch in range(1, epochs[-1]) if epoch not in set(epochs))
-            raise StateError(
-                f"{self._manifest_path(missing)} is missing, but later epochs are there",
-                hint='restore the file from a copy, or start anew: another checkpoint, mode="overwrite"',
-            )
-        self._complete(self._manifest(epochs[-1]))
-        return epochs[-1]
+        require_contiguous(self._medium, epochs)
+        last = self._manifest(epochs[-1])
+        return last.epoch if self._medium.complete(last) else last.epoch - 1 or None
 
     def publish(self, epoch: int, generation: int, outbox: Path) -> None:
-        """Publish the bytes of an outbox as epoch `epoch`; again, it does what is left to do."""
-        with _disk_errors(self.folder):
-            try:
-                size, digest = outbox.stat().st_size, durable.sha256_of(outbox)
-            except FileNotFoundError as error:
-                raise FencedError(
-                    f"{outbox} is gone: a newer process has published epoch {epoch}",
-                    hint="let the newer process go on",
-                ) from error
-            manifest = Manifest(
-                job=self._job,
-                epoch=epoch,
-                generation=generation,
-                file=f"part-{epoch:08d}{self._suffix}" if size else None,
-                sha256=digest,
-                bytes=size,
-                outbox=outbox.name,
-            )
-            text = json.dumps(asdict(manifest), sort_keys=True).encode()
-            sealed = durable.seal(f"manifest/{epoch}", text)
-            won = durable.put_new(self._manifest_path(epoch), sealed, failpoint="manifest")  # 1
-        if not won:
+        """Publish an outbox as epoch `epoch`; again, it does what is left to do."""
+        manifest = self._describe(epoch, generation, outbox)
+        sealed = durable.seal(
+            f"manifest/{epoch}", json.dumps(asdict(manifest), sort_keys=True, ensure_ascii=False).encode()
+        )
+        if not self._medium.put_new(manifest_name(epoch), sealed, failpoint="manifest"):  # 1
             found = self._manifest(epoch)
-            if (found.job, found.sha256) != (manifest.job, manifest.sha256):
+            if found.sha256 != manifest.sha256:
                 raise FencedError(
-                    f"epoch {epoch} of {self.folder} has been published by another process, with other rows",
+                    f"epoch {epoch} of {self._medium.label} has been published by another process, "
+                    "with other rows",
                     hint="let the other process go on",
                 )
-        self._complete(manifest)
+        self._medium.place(manifest, outbox)  # 2
 
-    def _complete(self, manifest: Manifest) -> None:
-        if manifest.file is None:
-            return
-        data, outbox = self.folder / manifest.file, self.outbox_folder / manifest.outbox
-        with _disk_errors(self.folder):
-            failpoints.hit("data.before")
-            try:
-                os.link(outbox, data)  # 2
-            except FileExistsError:
-                _require_as_published(data, outbox, manifest)
-            except FileNotFoundError:
-                if not data.exists():
-                    raise StateError(
-                        f"{data} was published, and is gone",
-                        hint='restore the file, or start anew: another checkpoint, mode="overwrite"',
-                    ) from None
-                _require_as_published(data, outbox, manifest)
-            failpoints.hit("data.linked")
-            durable.fsync_folder(self.folder)  # 3
-            failpoints.hit("data.after")
-
-    def _manifest_path(self, epoch: int) -> Path:
-        return self._manifests / f"{epoch:08d}.json"
+    def _describe(self, epoch: int, generation: int, outbox: Path) -> Manifest:
+        try:
+            if outbox.is_dir():
+                stored = durable.stored_files(outbox)
+                digest = durable.sha256_of_files(stored)
+            else:
+                size, digest = outbox.stat().st_size, durable.sha256_of(outbox)
+                stored = [durable.StoredFile("", size, digest)] if size else []
+        except FileNotFoundError as error:
+            raise FencedError(
+                f"{outbox} is gone: a newer process has published epoch {epoch}",
+                hint="let the newer process go on",
+            ) from error
+        except OSError as error:
+            raise StateError(
+                f"{outbox} cannot be read: {error.strerror or error}",
+                hint="repair the disk, then run again: nothing is lost",
+            ) from error
+        files = [
+            DataFile(data_name(epoch, file.name, self._suffix), file.name, file.bytes, file.sha256)
+            for file in stored
+        ]
+        return Manifest(self._job, epoch, generation, files, digest, outbox.name)
 
     def _manifest(self, epoch: int) -> Manifest:
-        record = _read(self._manifest_path(epoch), f"manifest/{epoch}")
-        manifest = Manifest(**record)
+        manifest = read_manifest(self._medium, epoch)
         if manifest.job != self._job:
             raise StateError(
-                f"{self._manifest_path(epoch)} is of another job ({manifest.job})",
+                f"{self._medium.location(manifest_name(epoch))} is of another job ({manifest.job})",
                 hint=_OVERWRITE,
             )
         return manifest
 
-    def _published_epochs(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._manifests.glob("[0-9]*.json"))
-
     def _owner(self) -> str | None:
-        if not self._job_file.exists():
-            return None
-        return str(_read(self._job_file, "job")["job"])
-
-    def _data_files(self) -> list[str]:
-        """What is in the folder; names that begin with "." or "_" are nobody's data."""
-        return sorted(path.name for path in self.folder.iterdir() if not path.name.startswith((".", "_")))
+        record = _unsealed(self._medium, _JOB, "job")
+        return None if record is None else str(record["job"])
 
     def _require_overwrite(self, mode: Mode) -> None:
-        """Raise StateError unless the folder holds data files only, and the user wants them removed."""
-        names = self._data_files()
-        foreign = [
-            name for name in names if not name.endswith(self._suffix) or not (self.folder / name).is_file()
-        ]
+        """Raise StateError unless the output holds data files only, and the user wants them removed."""
+        names = self._medium.data_names()
+        foreign = [name for name in names if not self._is_data(name)]
         if foreign:
             more = " …" if len(foreign) > _FOREIGN_SHOWN_MAX else ""
             raise StateError(
-                f"{self.folder} holds what is not a {self._suffix} file: "
+                f"{self._medium.label} holds what is not a {self._suffix} file: "
                 f"{', '.join(foreign[:_FOREIGN_SHOWN_MAX])}{more}",
                 hint='write to a folder of its own; mode="overwrite" removes data files only',
             )
         if mode != "overwrite":
             holds = f"{len(names)} file(s)" if names else "the history of an output"
-            raise StateError(f"{self.folder} holds {holds} that are not of this job", hint=_OVERWRITE)
+            raise StateError(f"{self._medium.label} holds {holds} that are not of this job", hint=_OVERWRITE)
 
-    def _empty(self) -> None:
-        """Remove data files and history. The owner goes first: half emptied, it is nobody's."""
-        self._job_file.unlink(missing_ok=True)
-        durable.fsync_folder(self.home)
-        for name in self._data_files():
-            (self.folder / name).unlink(missing_ok=True)
-        durable.fsync_folder(self.folder)
-        for folder in (self._manifests, self.outbox_folder):
-            for path in folder.iterdir():
-                path.unlink(missing_ok=True)
-            durable.fsync_folder(folder)
-        durable.remove_temporaries(self.home)
-
-    def _require_one_file_system(self) -> None:
-        if self.folder.stat().st_dev != self.home.stat().st_dev:
-            raise ConnectorError(
-                f"{self.folder} is a file system of its own: {self.home.name} beside it is on another",
-                hint=f"write to a folder inside it, for example {self.folder / 'result'}",
-            )
+    def _is_data(self, name: str) -> bool:
+        *folders, _ = name.split("/")
+        return name.endswith(self._suffix) and all("=" in folder for folder in folders)
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
-    record = json.loads(bytes(durable.unseal(name, path.read_bytes(), where=str(path))))
-    assert isinstance(record, dict)
-    return record
+def manifest_name(epoch: int) -> str:
+    """Name of the record.
+
+    Examples
+    --------
+    >>> manifest_name(7)
+    'manifests/00000007.json'
+    """
+    return f"manifests/{epoch:08d}.json"
 
 
-def _require_as_published(data: Path, outbox: Path, manifest: Manifest) -> None:
-    with suppress(FileNotFoundError):  # the outbox of an epoch that is done is removed at any time
-        if data.samefile(outbox):
-            return
-    if durable.sha256_of(data) != manifest.sha256:
-        raise StateError(
-            f"{data} is not what was published there: its checksum does not match",
-            hint='restore the file, or start anew: another checkpoint, mode="overwrite"',
-        )
+def data_name(epoch: int, source: str, suffix: str) -> str:
+    """The final name of a file of an outbox.
+
+    Examples
+    --------
+    >>> data_name(7, "", ".csv"), data_name(7, "city=Rome/00001.csv", ".csv")
+    ('part-00000007.csv', 'city=Rome/part-00000007-00001.csv')
+    """
+    if not source:
+        return f"part-{epoch:08d}{suffix}"
+    path = PurePosixPath(source)
+    return str(path.with_name(f"part-{epoch:08d}-{path.name}"))
 
 
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Errors of the disk as what they mean for an output. A failed fsync is not repeated."""
-    try:
-        yield
-    except OSError as error:
-        hint = "free or repair the disk, then run again: nothing is lost"
-        if error.errno in _NO_LINKS:
-            hint = "the file system has no hard links: write to another one"
-        raise ConnectorError(f"{folder} cannot be written: {error.strerror or error}", hint=hint) from error
+def read_manifest(medium: Medium, epoch: int) -> Manifest:
+    """The manifest of an epoch; StateError if it is damaged or missing."""
+    record = _unsealed(medium, manifest_name(epoch), f"manifest/{epoch}")
+    if record is None:
+        raise _missing(medium, epoch)
+    files = [DataFile(**file) for file in record.pop("files")]
+    return Manifest(files=files, **record)
+
+
+def require_contiguous(medium: Medium, epochs: list[int]) -> None:
+    """Raise StateError naming the manifest that is missing among those of epochs 1 to the last."""
+    if len(epochs) != epochs[-1]:
+        known = set(epochs)
+        raise _missing(medium, next(epoch for epoch in range(1, epochs[-1]) if epoch not in known))
+
+
+def _missing(medium: Medium, epoch: int) -> StateError:
+    return StateError(
+        f"{medium.location(manifest_name(epoch))} is missing, but later epochs are there",
+        hint='restore the file from a copy, or start anew: another checkpoint, mode="overwrite"',
+    )
+
+
+def _unsealed(medium: Medium, record: str, name: str) -> dict[str, Any] | None:
+    sealed = medium.read(record)
+    if sealed is None:
+        return None
+    found = json.loads(bytes(durable.unseal(name, sealed, where=medium.location(record))))
+    assert isinstance(found, dict)
+    return found

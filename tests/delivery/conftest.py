@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from arrowstream import failpoints
-from arrowstream.connectors.files.sink import IpcSink, ParquetSink
+from arrowstream.connectors.files.division import Division
+from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.sink import FileSink
 from arrowstream.protocols import Run, Snapshot
 from arrowstream.runtime import recovery
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
@@ -64,8 +66,19 @@ class SmallJob:
         self.out_ipc = root / "out-ipc"
         self.attempts = 0
 
+    def sinks(self):
+        """One file an epoch, and several in folders of partitions."""
+        return [
+            FileSink(self.out, ParquetEncoding(row_group_size=4)),
+            FileSink(
+                self.out_ipc,
+                IpcEncoding(record_batch_size=4),
+                Division(partition_by=("name",), max_rows_per_file=2),
+            ),
+        ]
+
     def driver(self, *, mode="error", sinks=None):
-        sinks = sinks or [ParquetSink(self.out, row_group_size=4), IpcSink(self.out_ipc, record_batch_size=4)]
+        sinks = sinks or self.sinks()
         return EpochDriver(
             sinks=[SinkSpec(f"sink-{index}", sink, SCHEMA) for index, sink in enumerate(sinks)],
             job=JobSpec(self.plan, "", {"scan": [self.inputs]}),
@@ -120,10 +133,10 @@ class SmallJob:
     def published(self):
         """Every data file and its bytes."""
         return {
-            f"{folder.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for folder in (self.out, self.out_ipc)
-            if folder.exists()
-            for path in sorted(folder.iterdir())
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         }
 
     def forget_runs(self):

@@ -39,6 +39,11 @@ def read_by_the_next_run(job):
     return [job.root / name for name in names]
 
 
+def outbox_of(path):
+    """The outbox that the file is, or is in: several files have one checksum."""
+    return next((part for part in (path, *path.parents) if part.name.endswith(".outbox")), None)
+
+
 def published_or_error(job, before, golden):
     """Run; what it published is right, or it stopped and said why. Then put everything back."""
     try:
@@ -78,10 +83,10 @@ def test_a_truncated_file_is_never_loaded(crashed, before, golden):
         for length in {0, len(content) // 2, len(content) - 1}:
             path.write_bytes(content[:length])
             message = published_or_error(crashed, before, golden)
-            if path in read_by_the_next_run(crashed) or path.name == "00000003-00000001.outbox":
+            if path in read_by_the_next_run(crashed) or "/00000003-00000001.outbox" in str(path):
                 assert message is not None, path
             if message is not None:
-                assert str(path) in message
+                assert str(outbox_of(path) or path) in message
                 assert "damaged" in message
 
 
@@ -109,7 +114,7 @@ def test_a_missing_file_is_named_or_makes_no_difference(crashed, before, golden)
         path.unlink()
         message = published_or_error(crashed, before, golden)
         if message is not None:
-            assert path.name in message or any(
+            assert (outbox_of(path) or path).name in message or any(
                 text in message for text in ("but the checkpoint has prepared", "not of this job")
             )
         else:

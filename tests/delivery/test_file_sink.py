@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.connectors.files import encode
-from arrowstream.connectors.files.sink import IpcSink, ParquetSink
+from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import ConnectorError, FencedError, PlanError, StateError
 from arrowstream.runtime.sinks import ARROW_LEVEL
 
@@ -51,6 +52,14 @@ CATEGORIES = {
 }
 
 
+def parquet(path, **options):
+    return FileSink(path, ParquetEncoding(**options))
+
+
+def ipc(path, **options):
+    return FileSink(path, IpcEncoding(**options))
+
+
 def batches(frame, cuts=()):
     bounds = [0, *sorted(cut for cut in cuts if cut < frame.height), frame.height]
     for start, end in pairwise(bounds):
@@ -61,7 +70,7 @@ def encoded(sink, frame, cuts=()):
     return b"".join(sink.encode(batches(frame, cuts)))
 
 
-@pytest.fixture(params=[ParquetSink, IpcSink])
+@pytest.fixture(params=[parquet, ipc])
 def kind(request):
     return request.param
 
@@ -86,11 +95,11 @@ def outbox(sink, epoch, values=(1, 2)):
 
 
 def read(kind, folder):
-    return pl.read_parquet(folder) if kind is ParquetSink else pl.read_ipc(folder / "*.arrow")
+    return pl.read_parquet(folder) if kind is parquet else pl.read_ipc(folder / "*.arrow")
 
 
 def read_bytes(kind, data):
-    return (pl.read_parquet if kind is ParquetSink else pl.read_ipc)(io.BytesIO(data))
+    return (pl.read_parquet if kind is parquet else pl.read_ipc)(io.BytesIO(data))
 
 
 def test_every_type_comes_back(tmp_path, kind):
@@ -107,7 +116,7 @@ def test_categories_come_back_as_categories_or_strings(tmp_path, kind):
         schema={name: dtype for name, (dtype, _) in CATEGORIES.items()},
     )
     back = read_bytes(kind, encoded(kind(tmp_path / "out"), frame))
-    if kind is IpcSink:
+    if kind is ipc:
         frame = frame.with_columns(
             pl.col("category").cast(pl.String),
             pl.col("categories").cast(pl.List(pl.String)),
@@ -135,7 +144,7 @@ rows = st.fixed_dictionaries({name: st.none() | values for name, (_, values) in 
 def test_bytes_depend_on_rows_alone(tmp_path_factory, data_rows, data):
     frame = pl.DataFrame(data_rows, schema={name: dtype for name, (dtype, _) in values_of.items()})
     cuts = data.draw(st.lists(st.integers(0, frame.height)))
-    for sink in (ParquetSink("/out", row_group_size=7), IpcSink("/out", record_batch_size=7)):
+    for sink in (parquet("/out", row_group_size=7), ipc("/out", record_batch_size=7)):
         whole = encoded(sink, frame)
         pieces = [
             frame[start:end]
@@ -149,7 +158,7 @@ def test_bytes_depend_on_rows_alone(tmp_path_factory, data_rows, data):
 
 
 def test_row_groups_have_the_rows_that_were_asked_for(tmp_path):
-    sink = ParquetSink(tmp_path / "out", row_group_size=4)
+    sink = parquet(tmp_path / "out", row_group_size=4)
     data = encoded(sink, pl.DataFrame({"a": range(10)}), cuts=[1, 9])
     metadata = pq.read_metadata(pa.BufferReader(data))
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [4, 4, 2]
@@ -158,7 +167,7 @@ def test_row_groups_have_the_rows_that_were_asked_for(tmp_path):
 
 def test_an_output_is_encoded_piece_by_piece(tmp_path):
     """What is handed on is not held: pieces come while batches are still read."""
-    sink = ParquetSink(tmp_path / "out", row_group_size=100)
+    sink = parquet(tmp_path / "out", row_group_size=100)
     read_so_far = []
 
     def source():
@@ -192,7 +201,7 @@ def test_no_batch_is_no_file_and_a_batch_without_rows_shows_the_columns(tmp_path
 )
 def test_a_type_that_cannot_be_held_names_the_column(tmp_path, dtype, message):
     with pytest.raises(PlanError) as caught:
-        ParquetSink(tmp_path / "out").check_schema(pl.Schema({"good": pl.Int64(), "bad": dtype}))
+        parquet(tmp_path / "out").check_schema(pl.Schema({"good": pl.Int64(), "bad": dtype}))
     assert caught.value.fact.startswith(message.partition(" is Struct")[0])
     assert "which Parquet cannot hold" in caught.value.fact
     assert caught.value.hint is not None
@@ -201,20 +210,24 @@ def test_a_type_that_cannot_be_held_names_the_column(tmp_path, dtype, message):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("s3://bucket/out", "is a URL"),
+        ("https://host/out", "can only be read"),
+        ("s3://bucket", "cannot be an output"),
+        ("s3://key:secret@bucket/out", "cannot hold a password"),
+        ("s3://bucket/out.parquet", "names a file"),
+        ("nowhere://bucket/out", "no file system is known"),
         ("out.parquet", "names a file, but an output is a folder"),
         ("/", "cannot be an output"),
     ],
 )
 def test_a_place_that_is_no_folder_is_refused(path, message):
     with pytest.raises(PlanError, match=message):
-        ParquetSink(path)
+        parquet(path)
 
 
 def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(PlanError, match="names a file"):
-        IpcSink(tmp_path / "out")
+        ipc(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -228,12 +241,12 @@ def test_a_file_in_the_way_is_refused(tmp_path):
 )
 def test_options_are_checked(tmp_path, options, message):
     with pytest.raises(PlanError, match=message):
-        ParquetSink(tmp_path / "out", **options)
+        parquet(tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize("compression", ["zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed"])
 def test_every_compression_can_be_read(tmp_path, compression):
-    data = encoded(ParquetSink(tmp_path / "out", compression=compression), pl.DataFrame({"a": ["x"] * 100}))
+    data = encoded(parquet(tmp_path / "out", compression=compression), pl.DataFrame({"a": ["x"] * 100}))
     assert pl.read_parquet(io.BytesIO(data))["a"].to_list() == ["x"] * 100
 
 
@@ -241,7 +254,7 @@ def test_publishing_makes_files_visible_epoch_by_epoch(place, kind):
     place.sink.publish(1, outbox(place.sink, 1))
     place.sink.publish(2, outbox(place.sink, 2, ()))
     place.sink.publish(3, outbox(place.sink, 3, (3,)))
-    suffix = ".parquet" if kind is ParquetSink else ".arrow"
+    suffix = ".parquet" if kind is parquet else ".arrow"
     assert sorted(path.name for path in place.out.iterdir()) == [
         f"part-00000001{suffix}",
         f"part-00000003{suffix}",

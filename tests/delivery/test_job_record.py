@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from arrowstream.connectors.files.sink import IpcSink, ParquetSink
+from arrowstream.connectors.files.encode import ParquetEncoding
+from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import PlanError, StateError
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
 
@@ -59,7 +60,7 @@ def test_a_changed_output_shows_both_places(begun, another):
 
 
 def test_a_changed_format_of_the_output_is_a_change(begun):
-    sinks = [ParquetSink(begun.out, row_group_size=5), IpcSink(begun.out_ipc, record_batch_size=4)]
+    sinks = [FileSink(begun.out, ParquetEncoding(row_group_size=5)), begun.sinks()[1]]
     message = refused(begun, sinks=sinks)
     assert '-      "row_group_size": 4' in message
     assert '+      "row_group_size": 5' in message
@@ -88,7 +89,7 @@ def test_an_error_of_the_output_leaves_no_checkpoint_behind(job, another):
 def test_without_a_checkpoint_every_run_is_a_job_of_its_own(job):
     def driver(mode="error"):
         return EpochDriver(
-            sinks=[SinkSpec("out", ParquetSink(job.out), {})],
+            sinks=[SinkSpec("out", FileSink(job.out, ParquetEncoding()), {})],
             job=JobSpec("plan", "", {}),
             checkpoint=None,
             every=EpochEvery(seconds=5.0),

@@ -13,6 +13,7 @@ ROWS = 60_000
 EPOCH_ROWS = 2_000
 KILLS = 20
 SEED = 20_261_124
+REACHED = [name for name in failpoints.NAMES if not name.startswith(("object", "outbox.file"))]
 
 
 @pytest.fixture(scope="module", params=["windows", "hopping", "rows"])
@@ -34,7 +35,7 @@ def test_killed_at_random_instants(golden):
     assert tally.differing == []
 
 
-@pytest.mark.parametrize("name", failpoints.NAMES)
+@pytest.mark.parametrize("name", REACHED)
 def test_killed_at_a_failpoint_twice_running(small, name):
     root = small.fresh()
     for _ in range(2):

@@ -1,0 +1,272 @@
+"""The rows of an epoch divided into files: by key, number of rows, size and time.
+
+Where a file ends is a function of the rows alone, however they come in batches: the rows are first cut into
+blocks of a fixed length, and everything is decided at places that the blocks and the rows define.
+
+A file `<folder>/<number>.<suffix>` of an outbox becomes `<folder>/part-<epoch>-<number>.<suffix>`. The folder
+is that of the key's values, `key=value/…` as Hive and Spark have it; numbers count in an epoch and folder.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from arrowstream.connectors.files.encode import ROW_GROUP_ROWS, check_positive, cut
+from arrowstream.connectors.files.partition_names import check_keys, folders_of
+from arrowstream.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from arrowstream.connectors.files.encode import Encoder, Encoding
+    from arrowstream.types import Json
+
+BLOCK_ROWS = 1 << 16
+"""Rows that are divided at once; and, together with ROW_GROUP_ROWS, all that is held of them."""
+
+ENCODERS_BYTES_MAX = 256 << 20
+"""What all files that are written at a time may hold in memory."""
+
+OPEN_FILES_MAX = 512
+_CHUNK_ROWS_MIN = 1_024  # a file that ends by its size is looked at after so many rows, or more
+_VALUE_BYTES = 16  # about a text or a list, for the number of rows in a chunk
+_NO_SPAN = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """How rows are divided into files. Without any of these an epoch is one file.
+
+    Parameters
+    ----------
+    partition_by
+        Columns: rows of the same values are in the same folder.
+    include_key
+        Whether these columns are in the files too.
+    max_rows_per_file
+        A file ends with this row at the latest.
+    approximate_bytes_per_file
+        A file ends when it has grown to this size, as it is stored.
+    rotate_every
+        A new file begins when the time enters another such span (a duration of Polars, such as "1h") for
+        the first time. A row that is out of order stays in the file that is being written.
+    rotate_by
+        The column of that time.
+    """
+
+    partition_by: tuple[str, ...] = ()
+    include_key: bool = True
+    max_rows_per_file: int | None = None
+    approximate_bytes_per_file: int | None = None
+    rotate_every: str | None = None
+    rotate_by: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_rows_per_file is not None:
+            check_positive("max_rows_per_file", self.max_rows_per_file)
+        size = self.approximate_bytes_per_file
+        if size is not None and size < 1:
+            raise PlanError(f"approximate_bytes_per_file={size} is not a size")
+        if self.rotate_every is not None:
+            try:
+                pl.select(pl.lit(0).cast(pl.Datetime("us")).dt.truncate(self.rotate_every))
+            except pl.exceptions.PolarsError as error:
+                raise PlanError(
+                    f"rotate_every={self.rotate_every!r} is not a duration", hint='for example "1h"'
+                ) from error
+
+    @property
+    def divides(self) -> bool:
+        """Whether an epoch may have several files."""
+        limits = (self.max_rows_per_file, self.approximate_bytes_per_file, self.rotate_every)
+        return bool(self.partition_by) or any(limit is not None for limit in limits)
+
+    def check_schema(self, schema: pl.Schema) -> None:
+        """Raise PlanError naming a column that is not there, or cannot divide rows."""
+        check_keys(schema, self.partition_by)
+        if self.partition_by and not self.written(schema):
+            raise PlanError("all columns are keys: none is left for the files", hint="use include_key=True")
+        if self.rotate_every is None:
+            return
+        column = self.rotate_by
+        if column is None or column not in schema:
+            raise PlanError(
+                f"rotate_every={self.rotate_every!r} needs a column of times"
+                + (f", and there is no '{column}'" if column else ""),
+                choices=[name for name, dtype in schema.items() if dtype.is_temporal()],
+                hint="give the source an event_time=, and keep its column",
+            )
+        if not isinstance(schema[column], (pl.Datetime, pl.Date)):
+            raise PlanError(f"rotate_every needs times, but column '{column}' is {schema[column]}")
+
+    def written(self, schema: pl.Schema) -> pl.Schema:
+        """The columns that are in the files."""
+        if self.include_key:
+            return schema
+        return pl.Schema({name: dtype for name, dtype in schema.items() if name not in self.partition_by})
+
+    def identity(self) -> dict[str, Json]:
+        """All of it, as a checkpoint pins it."""
+        return asdict(self) | {"partition_by": list(self.partition_by)}
+
+
+def divided(
+    batches: Iterable[pa.RecordBatch], encoding: Encoding, division: Division
+) -> Iterator[tuple[str, bytes]]:
+    """The files of an epoch, in pieces that alternate.
+
+    Cost    holds BLOCK_ROWS + ROW_GROUP_ROWS rows, and the encoders of the files that are open
+    """
+    writer = _Files(encoding, division)
+    for block in cut(batches, BLOCK_ROWS):
+        yield from writer.add(block)
+    yield from writer.finish()
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that is being written."""
+
+    name: str
+    encoder: Encoder
+    span: int
+    rows: int = 0
+    bytes: int = 0
+    waiting: list[pa.Table] = field(default_factory=list)
+    waiting_rows: int = 0
+
+
+class _Files:
+    """All files that are being written. The one that has waited longest ends when there are too many."""
+
+    def __init__(self, encoding: Encoding, division: Division) -> None:
+        self._encoding = encoding
+        self._division = division
+        self._open: OrderedDict[str, _File] = OrderedDict()
+        self._numbers: dict[str, int] = {}
+        self._waiting_rows = 0
+        self._open_max = max(1, min(OPEN_FILES_MAX, ENCODERS_BYTES_MAX // encoding.encoder_bytes))
+        self._chunk_rows = encoding.chunk_rows
+
+    def add(self, block: pa.Table) -> Iterator[tuple[str, bytes]]:
+        """Take the next rows in."""
+        size = self._division.approximate_bytes_per_file
+        if size is not None:
+            rows = max(_CHUNK_ROWS_MIN, size // _row_bytes(block.schema))
+            self._chunk_rows = min(self._encoding.chunk_rows, rows)
+        for folder, part in self._parts(block):
+            if part.num_rows or not self._division.partition_by:
+                yield from self._add(folder, self._without_key(part), self._spans(part))
+        if self._waiting_rows >= ROW_GROUP_ROWS:
+            for file in self._open.values():
+                yield from self._encode(file)
+
+    def finish(self) -> Iterator[tuple[str, bytes]]:
+        """End all files."""
+        for folder in list(self._open):
+            yield from self._end(folder)
+
+    def _parts(self, block: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        """The rows of each folder, in their order; folders in the order of their first row."""
+        keys = list(self._division.partition_by)
+        if not keys:
+            yield "", block
+            return
+        frame = pl.DataFrame(block.select(keys)).with_row_index("__row")
+        groups = frame.group_by(keys, maintain_order=True).agg("__row")
+        lengths = groups["__row"].list.len().to_list()
+        ordered = block.take(groups["__row"].explode().to_arrow())
+        start = 0
+        for folder, length in zip(folders_of(groups.select(keys)), lengths, strict=True):
+            yield folder, ordered.slice(start, length)
+            start += length
+
+    def _without_key(self, part: pa.Table) -> pa.Table:
+        return part if self._division.include_key else part.drop_columns(list(self._division.partition_by))
+
+    def _spans(self, part: pa.Table) -> np.ndarray | None:
+        """The latest span that has begun by each row; None if time does not matter."""
+        every, column = self._division.rotate_every, self._division.rotate_by
+        if every is None:
+            return None
+        assert column is not None
+        begun = pl.DataFrame(part.select([column])).select(
+            pl.col(column).dt.truncate(every).cast(pl.Int64).fill_null(_NO_SPAN).cum_max()
+        )
+        return begun.to_series().to_numpy()
+
+    def _add(self, folder: str, part: pa.Table, spans: np.ndarray | None) -> Iterator[tuple[str, bytes]]:
+        start, rows = 0, part.num_rows
+        while start < rows or not (rows or self._open):
+            file = self._open.get(folder)
+            if file is None:
+                file, ended = self._begin(
+                    folder, part.schema, _NO_SPAN if spans is None else int(spans[start])
+                )
+                yield from ended
+            self._open.move_to_end(folder)
+            end = rows if spans is None else int(np.searchsorted(spans, file.span, side="right"))
+            if end <= start < rows:
+                yield from self._end(folder)
+                continue
+            limits = [end, start + self._chunk_rows - file.waiting_rows]
+            if self._division.max_rows_per_file is not None:
+                limits.append(start + self._division.max_rows_per_file - file.rows)
+            piece = part.slice(start, min(limits) - start)
+            start += piece.num_rows
+            yield from self._append(folder, file, piece)
+
+    def _begin(self, folder: str, schema: pa.Schema, span: int) -> tuple[_File, Iterator[tuple[str, bytes]]]:
+        """A new file, and the end of another one."""
+        oldest = next(iter(self._open), "")
+        ended = self._end(oldest) if len(self._open) == self._open_max else iter(())
+        number = self._numbers[folder] = self._numbers.get(folder, 0) + 1
+        name = f"{folder}{number:05d}{self._encoding.suffix}"
+        file = self._open[folder] = _File(name, self._encoding.encoder(schema), span)
+        return file, ended
+
+    def _append(self, folder: str, file: _File, piece: pa.Table) -> Iterator[tuple[str, bytes]]:
+        file.waiting.append(piece)
+        file.waiting_rows += piece.num_rows
+        file.rows += piece.num_rows
+        self._waiting_rows += piece.num_rows
+        if file.waiting_rows == self._chunk_rows:
+            yield from self._encode(file)
+        size = self._division.approximate_bytes_per_file
+        if file.rows == self._division.max_rows_per_file or (size is not None and file.bytes >= size):
+            yield from self._end(folder)
+
+    def _encode(self, file: _File) -> Iterator[tuple[str, bytes]]:
+        """Encode the rows that wait for it."""
+        if not file.waiting:
+            return
+        self._waiting_rows -= file.waiting_rows
+        table = pa.concat_tables(file.waiting)
+        file.waiting, file.waiting_rows = [], 0
+        if piece := file.encoder.write(table):
+            file.bytes += len(piece)
+            yield file.name, piece
+
+    def _end(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        file = self._open.pop(folder)
+        yield from self._encode(file)
+        yield file.name, file.encoder.finish()
+
+
+def _row_bytes(schema: pa.Schema) -> int:
+    """About how many bytes a row has, from its types alone."""
+    return max(1, sum(_value_bytes(field.type) for field in schema))
+
+
+def _value_bytes(dtype: pa.DataType) -> int:
+    try:
+        return max(1, int(dtype.bit_width) // 8)
+    except ValueError:
+        inner = [dtype.field(index).type for index in range(dtype.num_fields)]
+        return sum(_value_bytes(within) for within in inner) or _VALUE_BYTES
