@@ -23,6 +23,8 @@ INTERRUPTED = 128 + signal.SIGINT
 
 FAILED = 1
 
+PIPELINE_SUFFIXES = (".yaml", ".yml", ".toml")
+
 
 class ErrorGroup(TyperGroup):
     """Prints an error of arrowstream as fact, choices and hint, and a traceback only with --debug."""
@@ -95,18 +97,27 @@ def demo(
 
 @app.command()
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python file that defines jobs.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A pipeline in YAML or TOML, or a Python file that defines jobs.", show_default=False
+        ),
+    ],
     *,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder that remembers how far the jobs are. [default: none]")
     ] = None,
     checkpoint_every: Annotated[
-        str, typer.Option(help="How often output is published: a duration, or a number of rows.")
-    ] = "5s",
+        str | None,
+        typer.Option(help="How often output is published: a duration, or a number of rows. [default: 5s]"),
+    ] = None,
     mode: Annotated[
-        str, typer.Option(help='What to do with output of something else: "error" or "overwrite".')
-    ] = "error",
-    batch_rows: Annotated[str, typer.Option(help='Rows processed at once at most, or "auto".')] = "auto",
+        str | None,
+        typer.Option(help='What to do with output of something else: "error" (default) or "overwrite".'),
+    ] = None,
+    batch_rows: Annotated[
+        str | None, typer.Option(help='Rows processed at once at most, or "auto" (default).')
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the operators. [default: all cores]")
     ] = None,
@@ -117,22 +128,57 @@ def run(
         bool | None, typer.Option("--progress/--no-progress", help="[default: on a terminal]")
     ] = None,
 ) -> None:
-    """Run the jobs that a Python file defines: the list `jobs`, or else every variable that is a job.
+    """Run a pipeline file, or the jobs of a Python file: its list `jobs`, or else every variable that is one.
 
-    Ctrl-C and SIGTERM finish the epoch and publish it; the exit code is then 130 or 143.
+    Options given here go before those that a pipeline file has under `run`. Ctrl-C and SIGTERM finish the
+    epoch and publish it; the exit code is then 130 or 143.
     """
-    from arrowstream.cli.run import run_file
-
-    options: dict[str, Any] = {
+    given: dict[str, Any] = {
         "checkpoint": checkpoint,
         "checkpoint_every": checkpoint_every,
         "mode": mode,
         "batch_rows": batch_rows,
         "threads": threads,
         "memory_limit": memory_limit,
-        "progress": "auto" if progress is None else progress,
+        "progress": progress,
     }
+    options = {name: value for name, value in given.items() if value is not None}
+    if file.suffix.lower() in PIPELINE_SUFFIXES:
+        from arrowstream.cli.pipelines import run_pipeline
+
+        if not run_pipeline(file, options):
+            raise typer.Exit(FAILED)
+        return
+    from arrowstream.cli.run import run_file
+
     run_file(file, options)
+
+
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(help="Pipelines in YAML or TOML.", show_default=False)],
+    *,
+    form: Annotated[str, typer.Option("--format", help='"text", "json", or "github".')] = "text",
+    read_input: Annotated[
+        bool, typer.Option("--input/--no-input", help="Check against the columns of the real input.")
+    ] = True,
+) -> None:
+    """Report every mistake in pipeline files, as file:line:column: message; the exit code is then 1.
+
+    Nothing runs. Of the input only the schema is read: expressions are checked against its columns.
+    """
+    from arrowstream.cli.pipelines import lint_files
+
+    if not lint_files(files, form=form, read_input=read_input):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of pipeline files, with which editors complete and check them."""
+    from arrowstream.cli.pipelines import print_schema
+
+    print_schema()
 
 
 @app.command()

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
 import sys
-import threading
 import traceback
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 import arrowstream as ars
 from arrowstream.cli import console
+from arrowstream.cli.signals import sigterm_as_interrupt
 from arrowstream.errors import ArrowStreamError, PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-    from types import FrameType, ModuleType
-
-TERMINATED = 128 + signal.SIGTERM
-"""Exit code after SIGTERM, as shells have it."""
+    from types import ModuleType
 
 _MODULE = "__arrowstream__"
 
@@ -45,9 +37,10 @@ def run_file(file: Path, options: dict[str, Any]) -> None:
     """
     if not file.is_file():
         raise PlanError(
-            f"there is no file {file}", hint="arrowstream run takes a Python file that defines jobs"
+            f"there is no file {file}",
+            hint="arrowstream run takes a Python file that defines jobs, or a pipeline in YAML or TOML",
         )
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         jobs = jobs_of(load(file))
         if jobs is None:
             raise PlanError(
@@ -92,28 +85,3 @@ def _line_in(file: Path, error: BaseException) -> int | None:
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
     ]
     return lines[-1] if lines else None
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, after the epoch; only its exit code is another."""
-    terminated = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal terminated
-        terminated = True
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python lets only the main thread have signal handlers
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not terminated:
-            raise
-        console.err.print("terminated")
-        raise typer.Exit(TERMINATED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -110,7 +110,7 @@ def test_no_such_file(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == (
         f"error: there is no file {tmp_path / 'none.py'}\n"
-        "  hint: arrowstream run takes a Python file that defines jobs\n"
+        "  hint: arrowstream run takes a Python file that defines jobs, or a pipeline in YAML or TOML\n"
     )
 
 

@@ -1,0 +1,354 @@
+"""From models to streams and jobs, through the same calls that a Python program would make."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+import arrowstream as ars
+from arrowstream.errors import ArrowStreamError, JobNeverRunWarning, PlanError
+from arrowstream.pipelines.aggregates import split
+from arrowstream.pipelines.mistakes import Mistake, Path
+from arrowstream.pipelines.models import OPTIONS, SCANS, SINKS, STEPS
+from arrowstream.pipelines.sql import Query
+from arrowstream.plan.schema import out_schema
+from arrowstream.runtime.options import run_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from arrowstream.pipelines.checks import Checked
+    from arrowstream.pipelines.environment import Environment
+    from arrowstream.pipelines.signatures import Strict
+
+Result = TypeVar("Result")
+
+_SAME_COLUMNS = frozenset(
+    {"filter", "remove", "drop_nulls", "limit", "fill_null", "validate", "with_event_time"}
+)
+"""Steps after which the columns are those before: if one is wrong, those after it can still be checked."""
+
+_SQL_HINTS = (
+    ("cannot compare 'date/datetime/time' to a string", "write the time as TIMESTAMP '2026-01-01 00:00:00'"),
+    ("cast one of the two first", "cast one of the two first: CAST(… AS …)"),
+    (
+        "group_by_dynamic(…).agg(…)",
+        "aggregate the rows of a window instead: a step group_by_dynamic, with agg",
+    ),
+    ("compare: pl.col(…)", "compare: price > 0"),
+)
+"""Hints of the API that speak of Python, and what to say in a file."""
+
+_VERB = re.compile(r"^(?:scan|filter|remove|select|with_columns|agg|group_by_dynamic|with_event_time): ")
+_QUOTED = re.compile(r'"([^"]+)"')
+_INPUT_HINT = "lint can do without the input: --no-input"
+
+
+@dataclass(slots=True)
+class Builder:
+    """Makes the jobs of a file, and goes on after a mistake as far as that tells anything.
+
+    Attributes
+    ----------
+    stream
+        As far as it has been built.
+    jobs
+        One for each output.
+    """
+
+    checked: Checked
+    environment: Environment
+    stream: ars.Stream | None = None
+    jobs: list[ars.Job] = field(default_factory=list)
+    _lost: set[str] = field(default_factory=set)
+    _known: bool = True
+    _timeless: bool = False
+
+    def build(self, *, read_input: bool = True) -> None:
+        """Build all; what is wrong is added to the mistakes of `checked`."""
+        self._check_run()
+        source = self.checked.source
+        if source is None:
+            return
+        self.stream = self._scanned(source) if read_input else self._promised(source)
+        for path, step in self.checked.steps:
+            if self.stream is None or not self._known:
+                return
+            self._apply(path, step)
+        if self.stream is not None and self._known:
+            self._add_outputs(self.stream)
+
+    def forget_jobs(self) -> None:
+        """Drop the jobs: they were made to be looked at."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", JobNeverRunWarning)
+            self.jobs.clear()
+
+    # Sources
+
+    def _scanned(self, source: Strict) -> ars.Stream | None:
+        """The input's stream; options that are wrong are left out, so that the columns are known."""
+        format_, options = _taken(source, SCANS)
+        files = options.pop(format_)
+        scan: Callable[..., ars.Stream] = SCANS[format_]
+        while True:
+            try:
+                return scan(files, **options)
+            except ArrowStreamError as error:
+                about = self._about(("source",), format_, options, error)
+                self._add(about, error, hint=_INPUT_HINT if len(about) < 2 or about[1] == format_ else None)
+                wrong = str(about[1]) if len(about) > 1 else format_
+                if wrong not in options:
+                    return None
+                left_out = ("event_time", "lateness") if wrong in ("event_time", "lateness") else (wrong,)
+                self._timeless = self._timeless or "event_time" in left_out
+                for name in left_out:
+                    options.pop(name, None)
+
+    def _promised(self, source: Strict) -> ars.Stream | None:
+        """Without the input: the columns that the file promises, if it does."""
+        format_, options = _taken(source, SCANS)
+        schema = options.get("schema")
+        if schema is None:
+            return None
+        kept: dict[str, Any] = {name: options[name] for name in ("event_time", "lateness") if name in options}
+        bounded = not options.get("follow")
+        return self._tried(
+            ("source",),
+            format_,
+            kept,
+            lambda: ars.from_batches(list, schema=schema, bounded=bounded, **kept),
+        )
+
+    # Steps
+
+    def _apply(self, path: Path, step: Strict | None) -> None:
+        if step is None:
+            self._know_less(self._verb_at(path))
+            return
+        verb, options = _taken(step, STEPS)
+        main = options.pop(verb)
+        stream = self.stream
+        assert stream is not None
+        if isinstance(main, Query):
+            found = self._query(path, stream, main)
+        elif verb == "group_by_dynamic":
+            found = self._windows(path, stream, main, options)
+        elif verb in ("filter", "remove", "select", "with_columns"):
+            found = self._expressions(path, stream, verb, main)
+        else:
+            argument = tuple(main) if isinstance(main, list) else main
+            method: Callable[..., ars.Stream] = getattr(stream, verb)
+            found = self._tried(path, verb, options, lambda: method(argument, **options))
+        if found is None:
+            self._know_less(verb)
+        else:
+            self.stream = found
+
+    def _query(self, path: Path, stream: ars.Stream, query: Query) -> ars.Stream | None:
+        kept = stream
+        if query.where is not None:
+            where = query.where
+            kept = self._tried(path, "sql", {}, lambda: stream.filter(where)) or stream
+        return self._tried(path, "sql", {}, lambda: kept.select(*query.items))
+
+    def _expressions(self, path: Path, stream: ars.Stream, verb: str, main: Any) -> ars.Stream | None:
+        """One call with all expressions; if it fails, one with each, to find the one that is wrong."""
+        exprs = {(*path, verb, key): _named(key, expr) for key, expr in _entries(main)}
+        method = getattr(stream, verb)
+        try:
+            made: ars.Stream = method(*exprs.values())
+        except ArrowStreamError as error:
+            good: dict[Path, pl.Expr] = {}
+            for place, expr in exprs.items():
+                try:
+                    method(expr)
+                except ArrowStreamError as one:
+                    self._add(place, one)
+                    self._lost.add(str(expr.meta.output_name(raise_if_undetermined=False)))
+                else:
+                    good[place] = expr
+            if len(good) == len(exprs):
+                self._add((*path, verb), error)
+            return self._best(method, list(good.values()))
+        return made
+
+    @staticmethod
+    def _best(method: Callable[..., ars.Stream], exprs: list[pl.Expr]) -> ars.Stream | None:
+        """With what is right of a step the next ones can still be checked."""
+        try:
+            return method(*exprs)
+        except ArrowStreamError:
+            return None
+
+    def _windows(
+        self, path: Path, stream: ars.Stream, index: str, options: dict[str, Any]
+    ) -> ars.Stream | None:
+        named: dict[str, pl.Expr] = {}
+        places: dict[str, Path] = {}
+        for key, expr in _entries(options.pop("agg")):
+            name = str(key) if isinstance(key, str) else expr.meta.output_name(raise_if_undetermined=False)
+            if name is None:
+                error = PlanError(
+                    f"agg: {expr} has no name", hint="write it as name: expression, or … AS name"
+                )
+                self._add((*path, "agg", key), error)
+                continue
+            if name in named:
+                error = PlanError(
+                    f'agg: two columns would be called "{name}"', hint="give one another name: … AS name"
+                )
+                self._add((*path, "agg", key), error)
+                continue
+            named[name], places[name] = expr, (*path, "agg", key)
+        windows: ars.DynamicGroupBy | None = None
+        if not self._timeless:
+            windows = self._tried(
+                path, "group_by_dynamic", options, lambda: stream.group_by_dynamic(index, **options)
+            )
+        if windows is not None and named:
+            try:
+                return aggregated(windows, named)
+            except ArrowStreamError as error:
+                if not self._add_each(stream, named, places):
+                    self._add((*path, "agg"), error)
+                return None
+        self._add_each(stream, named, places)
+        return None
+
+    def _add_each(self, stream: ars.Stream, named: dict[str, pl.Expr], places: dict[str, Path]) -> bool:
+        """Whether an aggregation is wrong even by itself; these are noted."""
+        found = False
+        for name, expr in named.items():
+            try:
+                out_schema("agg", stream.schema, lambda rows, expr=expr: rows.select(expr))  # type: ignore[misc]
+            except ArrowStreamError as error:
+                self._add(places[name], error)
+                found = True
+        return found
+
+    def _know_less(self, verb: str) -> None:
+        self._known = self._known and verb in _SAME_COLUMNS
+
+    def _verb_at(self, path: Path) -> str:
+        value = self.checked.document.at(path)
+        return next((str(key) for key in value if key in STEPS), "") if isinstance(value, dict) else ""
+
+    # Outputs
+
+    def _add_outputs(self, stream: ars.Stream) -> None:
+        streams: dict[str, Callable[[], ars.Stream]] = {
+            "sinks": lambda: stream,
+            "late": stream.late,
+            "dead_letters": stream.dead_letters,
+        }
+        for kind, outputs in self.checked.outputs.items():
+            rows = self._tried((), kind, {}, streams[kind]) if outputs else None
+            for path, output in outputs if rows is not None else []:
+                if output is not None:
+                    self._add_output(path, rows, output)
+
+    def _add_output(self, path: Path, rows: ars.Stream | None, output: Strict) -> None:
+        format_, options = _taken(output, SINKS)
+        folder: Any = options.pop(format_)
+        partition_by = options.pop("partition_by", None)
+        if partition_by is not None:
+            folder = pl.PartitionBy(folder, **partition_by.given())
+        sink: Callable[..., ars.Job] = getattr(rows, f"sink_{format_}")
+        job = self._tried(path, format_, options, lambda: sink(folder, **options))
+        if job is not None:
+            self.jobs.append(job)
+
+    def _check_run(self) -> None:
+        """Each option by itself, also beside one that is wrong."""
+        run: Any = self.checked.run
+        value: Any = self.checked.document.value
+        given = run.given() if run is not None else value.get("run") if isinstance(value, dict) else None
+        seen = {mistake.place for mistake in self.checked.mistakes}
+        for name, option in given.items() if isinstance(given, dict) else ():
+            if name in OPTIONS and self.checked.document.place_of(("run", name)) not in seen:
+                one: dict[str, Any] = {name: option}
+                self._tried(("run",), name, {}, lambda one=one: run_options(**one, environment={}))  # type: ignore[misc]
+
+    # Mistakes
+
+    def _tried(
+        self, path: Path, verb: str, options: Mapping[str, Any], call: Callable[[], Result]
+    ) -> Result | None:
+        """The result of a call; None, and a mistake where the error points to."""
+        try:
+            return call()
+        except ArrowStreamError as error:
+            self._add(self._about(path, verb, options, error), error)
+            return None
+
+    def _about(self, path: Path, verb: str, options: Mapping[str, Any], error: ArrowStreamError) -> Path:
+        """The value that an error speaks of: the option that it names, or a text that it quotes."""
+        for name in options:
+            if re.search(rf"(?:^|\W){re.escape(name)}(?:=|:)", error.fact):
+                return (*path, name)
+        document = self.checked.document
+        for quoted in _QUOTED.findall(error.fact):
+            below = [place for place in document.values if place[: len(path)] == path and place != path]
+            texts = {place: document.at(place) for place in below}
+            equal = [place for place, text in texts.items() if text == quoted or place[-1] == quoted]
+            word = re.compile(rf"\b{re.escape(quoted)}\b")
+            found = equal or [p for p, text in texts.items() if isinstance(text, str) and word.search(text)]
+            if found:
+                return found[0]
+        return (*path, verb)
+
+    def _add(self, path: Path, error: ArrowStreamError, *, hint: str | None = None) -> None:
+        if any(f'"{name}"' in error.fact for name in self._lost):
+            return  # a column that an earlier mistake is to blame for
+        file, hidden = self.checked.file, self.environment.hidden
+        found = Mistake.of(error, file, self.checked.document.place_of(path))
+        said = found.hint or hint
+        for spoken, written in _SQL_HINTS:
+            if spoken in found.message or spoken in (said or ""):
+                said = written
+                break
+        self.checked.mistakes.append(
+            Mistake(
+                file,
+                found.place,
+                hidden(_without_verb(found.message)),
+                tuple(map(hidden, found.choices)),
+                hidden(said) if said else None,
+            )
+        )
+
+
+def aggregated(windows: ars.DynamicGroupBy, named: dict[str, pl.Expr]) -> ars.Stream:
+    """SQL aggregations of windows: folded ones first, then what is computed with them."""
+    parts = split(named)
+    stream = windows.agg(**parts.aggregates)
+    if parts.results is None:
+        return stream
+    kept = [name for name in stream.schema if name not in parts.aggregates]
+    return stream.select(*kept, **parts.results)
+
+
+def _taken(made: Strict, known: Any) -> tuple[str, dict[str, Any]]:
+    """The key that says what it is, and everything that is given."""
+    given = made.given()
+    return next(key for key in given if key in known), given
+
+
+def _entries(main: Any) -> list[tuple[str | int, pl.Expr]]:
+    return list(main.items()) if isinstance(main, dict) else list(enumerate(main))
+
+
+def _named(key: str | int, expr: pl.Expr) -> pl.Expr:
+    return expr.alias(key) if isinstance(key, str) else expr
+
+
+def _without_verb(message: str) -> str:
+    """Messages begin with the verb, which the place says already."""
+    message = _VERB.sub("", message)
+    # Where it is in the expression is told in Polars' words, which nobody has written.
+    return message.split(", in ")[0] if "looks at other rows" in message else message
