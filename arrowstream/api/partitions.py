@@ -48,9 +48,16 @@ def read_partition_by(partition_by: pl.PartitionBy, verb: str) -> Asked:
             hint="leave it out: an epoch's files are key=value/part-<epoch>-<number>",
         )
     size = inner.approximate_bytes_per_file
+    keys = tuple(pl.Expr._from_pyexpr(key) for key in inner.key or ())  # noqa: SLF001 — as above
+    for key in keys:
+        if key.meta.has_multiple_outputs():
+            raise PlanError(
+                f"key {key} of pl.PartitionBy stands for any number of columns",
+                hint='name each: key=["year", "month"]',
+            )
     return Asked(
         base_path=str(inner.base_path),
-        keys=tuple(pl.Expr._from_pyexpr(key) for key in inner.key or ()),  # noqa: SLF001 — as above
+        keys=keys,
         include_key=True if inner.include_key is None else bool(inner.include_key),
         max_rows_per_file=inner.max_rows_per_file,
         approximate_bytes_per_file=size if size is not None and size < _NO_LIMIT else None,
