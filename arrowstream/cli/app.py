@@ -174,6 +174,77 @@ def lint(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A file, a folder, or a glob.", show_default=False)
+    ],
+    output: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="A file, or a folder (with --to) that ends in /.", show_default=False
+        ),
+    ],
+    *,
+    from_format: Annotated[
+        str | None, typer.Option("--from", help="Format of IN. [default: by its suffix]")
+    ] = None,
+    to_format: Annotated[
+        str | None, typer.Option("--to", help="Format of OUT. [default: by its suffix]")
+    ] = None,
+    compression: Annotated[
+        str | None, typer.Option(help="Codec of OUT. [default: by its suffix, or the format's own]")
+    ] = None,
+    level: Annotated[int | None, typer.Option(help="Level of the codec. [default: the codec's own]")] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(help='Types of the columns, "price: Int64, time: Datetime". [default: inferred]'),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(help="A column, or SQL expression AS name; for several, give it several times."),
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option("--filter", help="Keep the rows for which this is true.")
+    ] = None,
+    on_error: Annotated[
+        str, typer.Option(help='What to do with bad input: "raise", "skip" or "dead_letter".')
+    ] = "raise",
+    dead_letters: Annotated[
+        str | None, typer.Option(help="File or folder for dead letters, with --on-error dead_letter.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    progress: Annotated[
+        bool | None, typer.Option("--progress/--no-progress", help="[default: on a terminal]")
+    ] = None,
+) -> None:
+    """Convert files of any format to any other, streaming: Parquet, Arrow IPC, CSV, newline JSON, Avro.
+
+    The format is told by the suffix, also that of a compressed file (.csv.gz). OUT gets its name when it is
+    whole: a conversion that fails or is killed leaves none.
+    """
+    from arrowstream.cli.convert import Conversion
+    from arrowstream.cli.convert import convert as run_conversion
+
+    run_conversion(
+        Conversion(
+            source=source,
+            output=output,
+            from_format=from_format,
+            to_format=to_format,
+            compression=compression,
+            level=level,
+            schema=schema,
+            select=tuple(select or ()),
+            where=where,
+            on_error=on_error,
+            dead_letters=dead_letters,
+            overwrite=overwrite,
+            progress="auto" if progress is None else progress,
+        )
+    )
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of pipeline files, with which editors complete and check them."""
     from arrowstream.cli.pipelines import print_schema
@@ -183,13 +254,11 @@ def schema() -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[
-        str, typer.Argument(help="A Parquet or IPC file, a folder, or a glob.", show_default=False)
-    ],
+    path: Annotated[str, typer.Argument(help="A file, a folder, or a glob.", show_default=False)],
     *,
     rows: Annotated[int, typer.Option(min=0, help="First rows to show.")] = 5,
 ) -> None:
-    """Show the schema, the number of rows and the first rows of Parquet or IPC files."""
+    """Show the schema, the number of rows and the first rows of files."""
     from arrowstream.cli.inspect import inspect_path
 
     inspect_path(path, rows=rows)

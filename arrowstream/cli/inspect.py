@@ -1,8 +1,8 @@
-"""`arrowstream inspect`: what is in Parquet and IPC files."""
+"""`arrowstream inspect`: what is in files."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.table import Table
@@ -10,10 +10,10 @@ from rich.text import Text
 
 import arrowstream as ars
 from arrowstream.cli import console
-from arrowstream.errors import PlanError
+from arrowstream.cli.formats import format_of
 
-IPC_SUFFIXES = (".arrow", ".feather", ".ipc")
-SUFFIXES = (".parquet", *IPC_SUFFIXES)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def inspect_path(path: str, *, rows: int) -> None:
@@ -24,43 +24,24 @@ def inspect_path(path: str, *, rows: int) -> None:
     PlanError
         Nothing is there, or it is of no kind that can be read.
     """
-    ipc = is_ipc(path)
-    stream = ars.scan_ipc(path) if ipc else ars.scan_parquet(path)
+    found = format_of(path)
+    scan: Callable[..., ars.Stream] = getattr(ars, f"scan_{found.name}")
+    options: dict[str, Any] = {"separator": "\t"} if found.suffix == ".tsv" else {}
+    stream = scan(path, **options)
     schema = Table(header_style="bold")
     schema.add_column("column")
     schema.add_column("type")
     for name, dtype in stream.schema.items():
         schema.add_row(Text(name), Text(str(dtype)))
-    # A folder is a glob to the stream; Polars wants to be told.
-    count = (pl.scan_ipc(path) if ipc else pl.scan_parquet(path)).select(pl.len()).collect().item()
-    console.out.print(f"[bold]{count:,}[/] rows, {len(stream.schema)} columns")
+    console.out.print(f"[bold]{_count(stream, path, found.name):,}[/] rows, {len(stream.schema)} columns")
     console.out.print(schema)
     if rows:
         console.out.print(console.table(stream.limit(rows).collect(progress=False)))
 
 
-def is_ipc(path: str) -> bool:
-    """Whether a file, or what a folder or a glob stands for, is Arrow IPC; Parquet otherwise.
-
-    Raises
-    ------
-    PlanError
-        Neither.
-
-    Examples
-    --------
-    >>> is_ipc("bids/*.arrow")
-    True
-    """
-    suffix = Path(path).suffix
-    if not suffix and Path(path).is_dir():
-        found = {file.suffix for file in Path(path).rglob("*") if file.suffix in SUFFIXES}
-        if len(found) == 1:
-            suffix = found.pop()
-        elif found:
-            raise PlanError(
-                f"{path} holds several kinds of files: {', '.join(sorted(found))}", hint="give a glob"
-            )
-    if suffix not in SUFFIXES:
-        raise PlanError(f"{path} is no file, folder or glob of a kind that can be read", choices=SUFFIXES)
-    return suffix in IPC_SUFFIXES
+def _count(stream: ars.Stream, path: str, format_: str) -> int:
+    """The number of rows: in footers, if the format has them, else by reading."""
+    if format_ in ("parquet", "ipc") and "://" not in path:
+        frame = pl.scan_parquet(path) if format_ == "parquet" else pl.scan_ipc(path)
+        return int(frame.select(pl.len()).collect().item())
+    return sum(batch.num_rows for batch in stream.iter_batches())

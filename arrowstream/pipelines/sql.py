@@ -111,7 +111,7 @@ def query(text: str) -> Query:
             choices=("self",),
             hint='"self" is what comes out of the step before',
         )
-    items = tuple(item(part) for part in _split(parts["select"]))
+    items = tuple(item(part) for part in split_list(parts["select"]))
     return Query(items, expression(parts["where"]) if "where" in parts else None)
 
 
@@ -191,7 +191,7 @@ def _clauses(text: str) -> dict[str, str]:
     return parts
 
 
-def _split(text: str) -> list[str]:
+def split_list(text: str) -> list[str]:
     """The items of a list, at the commas that are not inside parentheses, brackets or quotes."""
     items, depth = [""], 0
     for kind, part in _tokens(text):

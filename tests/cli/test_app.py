@@ -27,23 +27,24 @@ def test_help_names_all_commands() -> None:
     result = runner.invoke(app, ["--help"])
 
     assert result.exit_code == 0
-    for command in ("demo", "run", "inspect", "warmup", "checkpoints"):
+    for command in ("demo", "run", "lint", "schema", "convert", "inspect", "warmup", "checkpoints"):
         assert command in result.stdout
 
 
 def test_an_error_is_its_fact_choices_and_hint() -> None:
-    result = runner.invoke(app, ["inspect", "bids.csv"])
+    result = runner.invoke(app, ["inspect", "bids.xls"])
 
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr == (
-        "error: bids.csv is no file, folder or glob of a kind that can be read\n"
-        "  choices: .parquet, .arrow, .feather, .ipc\n"
+        "error: bids.xls does not tell its format by its name\n"
+        "  choices: .parquet, .arrow, .arrows, .feather, .ipc, .csv, .tsv, .ndjson, .jsonl, .avro\n"
+        "  hint: a compressed file has a second suffix: .csv.gz\n"
     )
 
 
 def test_debug_raises_the_error_itself() -> None:
-    result = runner.invoke(app, ["--debug", "inspect", "bids.csv"])
+    result = runner.invoke(app, ["--debug", "inspect", "bids.xls"])
 
     assert isinstance(result.exception, ars.PlanError)
 

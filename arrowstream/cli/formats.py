@@ -1,0 +1,129 @@
+"""Which format a file name stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from arrowstream.errors import PlanError, nearest
+
+SUFFIXES = {
+    ".parquet": "parquet",
+    ".arrow": "ipc",
+    ".arrows": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".avro": "avro",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+
+COMPRESSIONS = {
+    ".gz": "gzip",
+    ".zst": "zstd",
+    ".bz2": "bz2",
+    ".xz": "xz",
+    ".sz": "snappy",
+    ".lz4": "lz4",
+}
+
+_FILES_LOOKED_AT_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a name says.
+
+    Attributes
+    ----------
+    name
+        "parquet", "csv" …
+    suffix
+        Of the format itself, ".tsv" for instance; "" if it was named by hand.
+    compression
+        Of the whole file, if its name ends so.
+    """
+
+    name: str
+    suffix: str = ""
+    compression: str | None = None
+
+
+def format_of(path: str, given: str | None = None) -> Format:
+    """The format of a file, a glob or a folder; `given` by hand if its name does not tell.
+
+    Raises
+    ------
+    PlanError
+        Neither the name nor what is in the folder tells, or there is no such format.
+
+    Examples
+    --------
+    >>> format_of("logs/*.jsonl.gz")
+    Format(name='ndjson', suffix='.jsonl', compression='gzip')
+    """
+    if given is not None:
+        if given not in FORMATS:
+            near = nearest(given, FORMATS)
+            raise PlanError(
+                f"there is no format {given}", choices=FORMATS, hint=f"did you mean {near}?" if near else None
+            )
+        return Format(given, *_told(path)[1:])
+    suffix, _, compression = _told(path)
+    if suffix in SUFFIXES:
+        return Format(SUFFIXES[suffix], suffix, compression)
+    if Path(path).is_dir():
+        return _format_inside(path)
+    raise PlanError(
+        f"{path} does not tell its format by its name",
+        choices=SUFFIXES,
+        hint="a compressed file has a second suffix: .csv.gz",
+    )
+
+
+def is_one_file(path: str) -> bool:
+    """Whether the name of an output is that of a file, not of a folder.
+
+    Examples
+    --------
+    >>> is_one_file("out/bids.csv.gz"), is_one_file("out/")
+    (True, False)
+    """
+    return not path.endswith("/") and not Path(path).is_dir() and _told(path)[0] in SUFFIXES
+
+
+def _told(path: str) -> tuple[str, str, str | None]:
+    """The format's suffix (twice, for who wants it as a part of `Format`), and the compression."""
+    pure = PurePosixPath(path.rstrip("/"))
+    compression = COMPRESSIONS.get(pure.suffix)
+    if compression is not None:
+        pure = pure.with_suffix("")
+    return pure.suffix.lower(), pure.suffix.lower(), compression
+
+
+def _format_inside(folder: str) -> Format:
+    """The one format of the files in a folder.
+
+    Raises
+    ------
+    PlanError
+        There is none, or more than one.
+    """
+    found: dict[str, Format] = {}
+    for count, file in enumerate(sorted(Path(folder).rglob("*"))):
+        suffix, _, compression = _told(file.name)
+        if suffix in SUFFIXES and not file.name.startswith((".", "_")):
+            found.setdefault(suffix, Format(SUFFIXES[suffix], suffix, compression))
+        if count >= _FILES_LOOKED_AT_MAX:
+            break
+    names = {one.name for one in found.values()}
+    if len(names) > 1:
+        raise PlanError(
+            f"{folder} holds several kinds of files: {', '.join(sorted(found))}", hint="give a glob"
+        )
+    if not found:
+        raise PlanError(f"{folder} is no file, folder or glob of a kind that can be read", choices=SUFFIXES)
+    return next(iter(found.values()))
