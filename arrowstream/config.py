@@ -10,7 +10,10 @@ CLOCK = "__arrowstream_clock"
 PARTITION = "__arrowstream_partition"
 """Hidden UInt32 column: index of the row's partition (several partitions only)."""
 
-HIDDEN = (CLOCK, PARTITION)
+SLOT = "__arrowstream_slot"
+"""Hidden UInt32 column: the row's place among the slots pushed with it (where dead letters are read only)."""
+
+HIDDEN = (CLOCK, PARTITION, SLOT)
 
 DEAD = "__arrowstream_dead"
 """Hidden column of a reader's frame: what could not be read, in its place among the rows; null for rows.

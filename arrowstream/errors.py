@@ -128,6 +128,10 @@ class LateRowsWarning(ArrowStreamWarning):
     """A replay met late rows; the message names the lateness that would have kept them."""
 
 
+class DeadLettersWarning(ArrowStreamWarning):
+    """Bad input was made dead letters, and no `.dead_letters()` stream of the run gave them to anybody."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name most like `name`, for a "did you mean" hint.
 

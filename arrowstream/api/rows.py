@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Literal, Self
 
+    import polars as pl
+
     from arrowstream.plan.nodes import Node
-    from arrowstream.types import ColumnNames, IntoExpr, IntoExprs
+    from arrowstream.types import ColumnNames, IntoExpr, IntoExprs, OnError
 
 
 class RowVerbs(Query):
@@ -106,6 +108,33 @@ class RowVerbs(Query):
         [(90, False), (120, True)]
         """
         return self._step(build.row_step(self._node, "with_columns", *exprs, **named_exprs))
+
+    def validate(self, rules: Mapping[str, pl.Expr | str], *, on_error: OnError = "raise") -> Self:
+        """Keep the rows for which every rule is true; a rule that gives null has failed.
+
+        Parameters
+        ----------
+        rules
+            By name, boolean expressions that look at one row, or SQL such as "price > 0".
+        on_error
+            What to do with a row that fails: "raise"; "skip" it (counted); or "dead_letter": give it to
+            `dead_letters()`, with the names of the rules in `error`.
+
+        Raises
+        ------
+        PlanError
+            No rules, an unknown column, not boolean, or an expression that looks at other rows.
+        DataError
+            While running, with "raise": a row fails; the message names the rules, the row and its place.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, None, 120]}))
+        >>> bids.validate({"has a price": pl.col("price") > 0}, on_error="skip").collect().rows()
+        [(90,), (120,)]
+        """
+        return self._step(build.validate(self._node, rules, on_error=on_error))
 
     def drop(self, *columns: ColumnNames, strict: bool = True) -> Self:
         """Remove columns.

@@ -80,7 +80,11 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         return function(self, *args, **kwargs)
 
     def map_batches(
-        self, function: Callable[[pl.DataFrame], pl.DataFrame], *, schema: Mapping[str, Any] | None = None
+        self,
+        function: Callable[[pl.DataFrame], pl.DataFrame],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        on_error: OnError = "raise",
     ) -> Stream:
         """Call a function of one's own on each micro-batch.
 
@@ -91,6 +95,10 @@ class Stream(RowVerbs, Results, Looks, Sinks):
             on the machine. Called on one thread.
         schema
             Column names and types it gives; None: those it takes.
+        on_error
+            What to do if it raises: "raise"; or find the rows on which it does, by halving the batch, and
+            "skip" them (counted) or give them to `dead_letters()`. It is then called once more, with the
+            other rows of the batch.
 
         Raises
         ------
@@ -106,7 +114,7 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         >>> ones.map_batches(lambda frame: frame * 10).collect().rows()
         [(10,), (20,)]
         """
-        return Stream(build.map_batches(self._node, function, schema))
+        return Stream(build.map_batches(self._node, function, schema, on_error=on_error))
 
     def with_event_time(
         self, column: str, *, lateness: Duration | None = None, on_error: OnError = "raise"
@@ -121,7 +129,8 @@ class Stream(RowVerbs, Results, Looks, Sinks):
             How far behind the largest time so far a row may come, such as "5s". None, on bounded input:
             no row is late. Unbounded input needs it.
         on_error
-            What to do with a row whose time is null: "raise", or "skip" (counted).
+            What to do with a row whose time is null: "raise", "skip" (counted), or "dead_letter": give it
+            to `dead_letters()`.
 
         Raises
         ------
@@ -234,6 +243,41 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         hint = "call .late() on what group_by_dynamic(...) gives, or on the stream that .agg(...) gives"
         raise PlanError(text, hint=hint)
 
+    def dead_letters(self) -> Stream:
+        """What the nodes upstream could not take: bad input, and rows that were rejected.
+
+        Those are made by every node upstream that has `on_error="dead_letter"`: the source, for what it
+        cannot read and for rows without event time, `with_event_time`, `map_batches` and `validate`. Run it
+        beside the result, from one read: `ars.run([result.sink_parquet("out/"),
+        result.dead_letters().sink_parquet("bad/")])`; or alone. Dead letters that no such stream of a run
+        gives are counted in its report, and warned of.
+
+        Returns
+        -------
+        Stream
+            Columns: `original` (the bytes of the line or record; a row as a JSON object, in which binary
+            values are base64 and NaN is null; null for whole files and row groups), `error`, `operator` (as
+            numbered in the plan of the run; "scan" is the source), `source` (the file), `partition`, and
+            `position` in it ("line 17"; "row 12", counted from 0 in the partition). Rows come in the order of the input,
+            whatever the batches. Below a window or `map_batches`, rows have no place in the input: there
+            the order is defined among the dead letters of one operator only, and partition and position
+            are null.
+
+        Raises
+        ------
+        PlanError
+            Nothing upstream has `on_error="dead_letter"`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90, -1]}))
+        >>> valid = bids.validate({"positive": "price > 0"}, on_error="dead_letter")
+        >>> valid.dead_letters().select("original", "error", "position").collect().rows()
+        [(b'{"price":-1}', 'failed: positive', 'row 1')]
+        """
+        return Stream(build.dead_letters(self._node))
+
     def __getattr__(self, name: str) -> NoReturn:
         """Say what to write instead."""
         raise missing_attribute(name, type(self))
@@ -245,7 +289,9 @@ class Stream(RowVerbs, Results, Looks, Sinks):
 
 
 def _windows_upstream(node: Node) -> Iterator[Window]:
-    if isinstance(node, Window):
-        yield node
-    for above in node.inputs:
-        yield from _windows_upstream(above)
+    waiting = [node]  # a plan may be deeper than Python's stack
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Window):
+            yield node
+        waiting.extend(node.inputs)

@@ -78,6 +78,22 @@ class DynamicGroupBy:
 
         return Stream(build.late_rows(self._windows))
 
+    def dead_letters(self) -> Stream:
+        """What could not be read, or was rejected, upstream: see `Stream.dead_letters`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> from datetime import datetime
+        >>> rows = pl.DataFrame({"t": [datetime(2026, 1, 1), None]})
+        >>> bids = ars.from_polars(rows, event_time="t", on_error="dead_letter")
+        >>> bids.group_by_dynamic("t", every="10s").dead_letters().collect()["original"].to_list()
+        [b'{"t":null}']
+        """
+        from arrowstream.api.stream import Stream
+
+        return Stream(build.dead_letters(self._windows.input))
+
     def __repr__(self) -> str:
         """Its windows, in one line."""
         windows = self._windows

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
 from arrowstream.errors import PlanError
 from arrowstream.plan.durations import parse
 from arrowstream.plan.grouping import aggregate, late_rows, window
+from arrowstream.plan.letters import check_on_error, dead_letters, validate
 from arrowstream.plan.nodes import EventTime, Limit, MapBatches, RowStep, Scan, Sinked
 from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
 from arrowstream.plan.verbs import VERBS, explicit, origins, runnable
-from arrowstream.types import OnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from arrowstream.plan.nodes import Node
     from arrowstream.protocols import Sink, Source
-    from arrowstream.types import Duration
+    from arrowstream.types import Duration, OnError
 
 __all__ = [
     "aggregate",
+    "dead_letters",
     "event_time",
     "late_rows",
     "limit",
@@ -30,10 +31,9 @@ __all__ = [
     "row_step",
     "scan",
     "sinked",
+    "validate",
     "window",
 ]
-
-_ON_ERROR: tuple[str, ...] = get_args(OnError)
 
 _TO_DATETIME = {
     pl.String: '.str.to_datetime("%Y-%m-%d %H:%M:%S")',
@@ -60,7 +60,7 @@ def scan(
     schema = checked_names("scan", _schema_of(source))
     if event_time is None and lateness is not None:
         raise PlanError("scan: lateness needs event time", choices=schema, hint="give event_time= as well")
-    _check_on_error("scan", on_error)
+    check_on_error("scan", on_error)
     units = None
     if event_time is not None:
         units = _lateness("scan", schema, event_time, lateness, unbounded=not source.bounded)
@@ -85,7 +85,7 @@ def event_time(
     PlanError
         The column is unknown or no timestamp; lateness is negative, or missing on unbounded input.
     """
-    _check_on_error("with_event_time", on_error)
+    check_on_error("with_event_time", on_error)
     units = _lateness("with_event_time", node.schema, column, lateness, unbounded=node.unbounded)
     return EventTime(
         inputs=(node,),
@@ -127,7 +127,11 @@ def row_step(node: Node, verb: str, /, *args: Any, **kwargs: Any) -> RowStep:
 
 
 def map_batches(
-    node: Node, function: Callable[[pl.DataFrame], pl.DataFrame], schema: Mapping[str, Any] | None = None
+    node: Node,
+    function: Callable[[pl.DataFrame], pl.DataFrame],
+    schema: Mapping[str, Any] | None = None,
+    *,
+    on_error: OnError = "raise",
 ) -> MapBatches:
     """Apply a user's function to batches; `schema` is what it returns (None: the same columns).
 
@@ -138,6 +142,7 @@ def map_batches(
     PlanError
         Not a function, or not a schema.
     """
+    check_on_error("map_batches", on_error)
     if not callable(function):
         raise PlanError(
             f"map_batches: {function!r} is no function",
@@ -154,6 +159,7 @@ def map_batches(
         lateness=None,
         unbounded=node.unbounded,
         function=function,
+        on_error=on_error,
     )
 
 
@@ -219,11 +225,6 @@ def _schema_of(source: Source) -> pl.Schema:
         return cast("pl.DataFrame", pl.from_arrow(given.empty_table())).schema
     except POLARS_ERRORS as error:
         raise translated("scan", error, pl.Schema()) from error
-
-
-def _check_on_error(doing: str, on_error: str) -> None:
-    if on_error not in _ON_ERROR:
-        raise PlanError(f'{doing}: on_error="{on_error}" does not exist', choices=_ON_ERROR)
 
 
 def _lateness(

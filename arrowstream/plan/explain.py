@@ -11,7 +11,9 @@ import polars as pl
 
 from arrowstream.plan.durations import written
 from arrowstream.plan.expressions import tree_of
+from arrowstream.plan.letters import on_error_of
 from arrowstream.plan.nodes import (
+    DeadLetters,
     EventTime,
     Holistic,
     LateRows,
@@ -21,19 +23,22 @@ from arrowstream.plan.nodes import (
     RowStep,
     Scan,
     Sinked,
+    Validate,
     Window,
     Windowed,
 )
-from arrowstream.plan.rewrites import fused, required_columns, topological
+from arrowstream.plan.rewrites import fused, letters_read, required_columns, topological
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _KINDS: dict[type[Node], str] = {
     Scan: "SCAN",
     EventTime: "EVENT TIME",
     Limit: "LIMIT",
     MapBatches: "MAP BATCHES",
+    Validate: "VALIDATE",
+    DeadLetters: "DEAD LETTERS OF",
     Sinked: "SINK",
 }
 
@@ -64,21 +69,18 @@ class Graph:
 def logical(roots: Sequence[Node]) -> str:
     """The plan as it was written: each node above what it reads."""
     lines = ["LOGICAL PLAN"]
-    seen: dict[Node, int] = {}
-
-    def write(node: Node, depth: int) -> None:
-        title, details = _title(node), _details(node)
+    seen: set[Node] = set()
+    waiting = [(root, 1) for root in reversed(roots)]  # a plan may be deeper than Python's stack
+    while waiting:
+        node, depth = waiting.pop()
+        indent = "  " * depth
         if node in seen:
-            lines.append(f"{'  ' * depth}{title} (shared, see above)")
-            return
-        seen[node] = len(seen)
-        lines.append("  " * depth + title)
-        lines.extend("  " * depth + f"  · {detail}" for detail in details)
-        for source in node.inputs:
-            write(source, depth + 1)
-
-    for root in roots:
-        write(root, 1)
+            lines.append(f"{indent}{_title(node)} (shared, see above)")
+            continue
+        seen.add(node)
+        lines.append(indent + _title(node))
+        lines.extend(f"{indent}  · {detail}" for detail in _details(node))
+        waiting.extend((source, depth + 1) for source in reversed(node.inputs))
     return "\n".join(lines)
 
 
@@ -86,6 +88,7 @@ def physical(roots: Sequence[Node]) -> str:
     """How the plan runs, sources first: what is read, fused, folded or kept, and what is guaranteed."""
     lines = ["PHYSICAL PLAN"]
     columns = required_columns(roots)
+    read = letters_read(topological(roots))
     for number, chain in enumerate(fused(roots), start=1):
         node = chain[-1]
         lines.append(f"  {number}. {_stage(chain)}")
@@ -99,6 +102,7 @@ def physical(roots: Sequence[Node]) -> str:
             lines.append("       always empty: nothing is late without lateness")
         elif isinstance(node, Sinked):
             lines.append(f"       {_delivery(node)}")
+        lines.extend(f"       {line}" for line in _rejecting(node, is_read=node in read))
     return "\n".join(lines)
 
 
@@ -169,6 +173,10 @@ def _title(node: Node) -> str:
         subject = str(node.n)
     elif isinstance(node, MapBatches):
         subject = _function_name(node.function)
+    elif isinstance(node, Validate):
+        subject = ", ".join(name for name, _ in node.rules)
+    elif isinstance(node, DeadLetters):
+        subject = ", ".join(_place(producer) for producer in node.producers)
     elif isinstance(node, Sinked):
         subject = node.name
     return f"{_KINDS[type(node)]} {subject}"
@@ -185,7 +193,34 @@ def _details(node: Node) -> list[str]:
         return [_columns(list(node.schema)), *time]
     if isinstance(node, EventTime):
         return [_lateness(node)]
+    if isinstance(node, Validate):
+        return [f"{name}: {shown(expr)}" for name, expr in node.rules]
     return []
+
+
+def _place(producer: Node) -> str:
+    return "map_batches" if isinstance(producer, MapBatches) else _KINDS[type(producer)].lower()
+
+
+def _rejecting(node: Node, *, is_read: bool) -> list[str]:
+    """What becomes of the rows that a node cannot take."""
+    if isinstance(node, DeadLetters):
+        barrier = any(isinstance(above, Window | MapBatches) for above in _between(node))
+        return ["in the order of the input" + (", node by node" if barrier else "")]
+    match on_error_of(node):
+        case "skip":
+            return ["bad input is dropped and counted"]
+        case "dead_letter":
+            return [f"bad input becomes dead letters{'' if is_read else ', which nobody reads'}"]
+    return []
+
+
+def _between(letters: DeadLetters) -> Iterator[Node]:
+    """The nodes from the first producer of dead letters down to above the last."""
+    node = letters.input
+    while node is not letters.producers[0]:
+        node = node.inputs[0]
+        yield node
 
 
 def _arguments(step: RowStep) -> list[str]:
@@ -290,8 +325,11 @@ def _identity(node: Node) -> str:
         return f"{node.column} lateness={node.lateness} on_error={node.on_error}"
     if isinstance(node, Limit):
         return str(node.n)
-    if isinstance(node, MapBatches):
-        return _function_name(node.function)
+    if isinstance(node, MapBatches | Validate):
+        subject = (
+            _function_name(node.function) if isinstance(node, MapBatches) else _canonical(dict(node.rules))
+        )
+        return f"{subject} on_error={node.on_error}"
     return f"{type(node.sink).__name__} {node.name}" if isinstance(node, Sinked) else ""
 
 

@@ -93,6 +93,28 @@ class MapBatches(Step):
     """A user's function from one frame to another; it promises to look at each row alone."""
 
     function: Callable[[pl.DataFrame], pl.DataFrame]
+    on_error: OnError = "raise"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Validate(Step):
+    """Lets the rows pass for which every rule is true; each rule is a name and an expression."""
+
+    rules: tuple[tuple[str, pl.Expr], ...]
+    on_error: OnError
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class DeadLetters(Step):
+    """What nodes upstream could not take, as rows of `config.DEAD_LETTERS`.
+
+    Attributes
+    ----------
+    producers
+        Those that make dead letters, from the source down; `input` is the last of them.
+    """
+
+    producers: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

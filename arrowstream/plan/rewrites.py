@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from arrowstream.plan.expressions import root_columns
-from arrowstream.plan.nodes import EventTime, LateRows, Limit, MapBatches, RowStep, Scan, Sinked, Window
+from arrowstream.plan.nodes import (
+    DeadLetters,
+    EventTime,
+    LateRows,
+    Limit,
+    MapBatches,
+    RowStep,
+    Scan,
+    Sinked,
+    Validate,
+    Window,
+)
 from arrowstream.plan.verbs import into_value, origins
 
 if TYPE_CHECKING:
@@ -19,16 +30,15 @@ if TYPE_CHECKING:
 def topological(roots: Sequence[Node]) -> list[Node]:
     """All nodes of the plan, each once, after the nodes that it reads."""
     found: dict[int, Node] = {}
-
-    def visit(node: Node) -> None:
-        if id(node) in found:
-            return
-        for source in node.inputs:
-            visit(source)
-        found[id(node)] = node
-
     for root in roots:
-        visit(root)
+        open_nodes = [root]  # a plan may be deeper than Python's stack
+        while open_nodes:
+            node = open_nodes[-1]
+            unseen = [source for source in reversed(node.inputs) if id(source) not in found]
+            if unseen:
+                open_nodes.extend(unseen)
+            else:
+                found.setdefault(id(open_nodes.pop()), node)
     return list(found.values())
 
 
@@ -68,12 +78,17 @@ def fused(roots: Sequence[Node]) -> list[tuple[Node, ...]]:
 def required_columns(roots: Sequence[Node]) -> dict[Scan, set[str]]:
     """For each source the columns that have to be read; at least one, for the rows to be counted.
 
-    A node's frames then hold at least the columns that its readers need, in the order of its schema.
+    A node's frames then hold at least the columns that its readers need, in the order of its schema. Dead
+    letters that are read hold whole rows. What is bad input must not depend on the query: all of a source is
+    read where it is skipped or made dead letters.
     """
     nodes = topological(roots)
     needed: dict[Node, set[str]] = {node: set() for node in nodes}
     for root in roots:
         needed[root] = set(root.schema)
+    for producer in letters_read(nodes):
+        for whole in producer.inputs:
+            needed[whole] = set(whole.schema)
     for node in reversed(nodes):
         for source in node.inputs:
             needed[source] |= _needed_of_input(node, needed[node])
@@ -81,8 +96,15 @@ def required_columns(roots: Sequence[Node]) -> dict[Scan, set[str]]:
     for node in nodes:
         if isinstance(node, Scan):
             columns = needed[node] | ({node.event_time} if node.event_time is not None else set())
+            if node.on_error != "raise":
+                columns = set(node.schema)
             found[node] = columns or set(list(node.schema)[:1])
     return found
+
+
+def letters_read(nodes: Sequence[Node]) -> set[Node]:
+    """The nodes whose dead letters are read by one of these nodes."""
+    return {producer for node in nodes if isinstance(node, DeadLetters) for producer in node.producers}
 
 
 def source_column(node: Node, column: str) -> tuple[Scan, str] | None:
@@ -98,7 +120,7 @@ def source_column(node: Node, column: str) -> tuple[Scan, str] | None:
             if found is None:
                 return None
             column = found
-        elif not isinstance(node, EventTime | Limit | LateRows | Sinked):
+        elif not isinstance(node, EventTime | Limit | LateRows | Validate | Sinked):
             return None
         node = node.inputs[0]
     return node, column
@@ -116,8 +138,12 @@ def _needed_of_input(node: Node, needed: set[str]) -> set[str]:
         return needed | {node.column}
     if isinstance(node, LateRows):
         return needed | {node.index_column}
+    if isinstance(node, Validate):
+        return needed.union(*(root_columns(expr, schema) for _, expr in node.rules))
     if isinstance(node, MapBatches | Sinked):
         return set(schema)
+    if isinstance(node, DeadLetters):
+        return set()
     return needed
 
 

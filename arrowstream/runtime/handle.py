@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from arrowstream.errors import InternalError
 from arrowstream.runtime.options import seconds
-from arrowstream.runtime.report import warn_of_late_rows
+from arrowstream.runtime.report import warn_of_lost_rows
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -157,7 +157,7 @@ class RunningHandle:
             raise InternalError("the result of a run that has not ended")
         if not self._warned:
             self._warned = True
-            warn_of_late_rows(self._report)
+            warn_of_lost_rows(self._report)
         return self._report
 
     def request_stop(self, *, drain: bool = False) -> None:

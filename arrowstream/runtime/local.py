@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from arrowstream.runtime.handle import POLL_S, RunningHandle, run_in_foreground
 from arrowstream.runtime.job_run import JobRun
 from arrowstream.runtime.local_run import LocalRun
-from arrowstream.runtime.report import warn_of_late_rows
+from arrowstream.runtime.report import warn_of_lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -49,7 +49,7 @@ def iterate(root: Node, options: RunOptions) -> Generator[pl.DataFrame]:
     finally:
         if options.listener is not None:
             options.listener.update(replace(run.metrics(), state=state))
-    warn_of_late_rows(run.report("finished", epochs=0))
+    warn_of_lost_rows(run.report("finished", epochs=0))
 
 
 def _frames(run: LocalRun) -> Iterator[pl.DataFrame]:

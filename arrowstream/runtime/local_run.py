@@ -8,7 +8,7 @@ from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import rewrites
 from arrowstream.plan.nodes import Sinked
 from arrowstream.runtime.feed import Feed, partition_names
-from arrowstream.runtime.lowering import scan_of
+from arrowstream.runtime.lowering import SCAN_ID, scan_of
 from arrowstream.runtime.metrics import Metrics, RateMeter
 from arrowstream.runtime.pipeline import Pipeline
 from arrowstream.runtime.report import Report
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from arrowstream.runtime.options import RunOptions
     from arrowstream.runtime.pipeline import Output
     from arrowstream.types import Json
-
-SCAN_ID = "scan"
-"""Name of the source in errors, as operators have theirs."""
 
 
 class LocalRun:
@@ -115,6 +112,7 @@ class LocalRun:
             late_rows=pipeline.late_rows,
             missed_windows=pipeline.missed_windows,
             skipped_rows=pipeline.skipped_rows,
+            dead_letters=sum(pipeline.dead_letters().values()),
             watermark=pipeline.watermark(),
             queue_bytes=self._feed.queued_bytes if self._feed is not None else 0,
             operators=pipeline.operator_metrics(),
@@ -134,6 +132,9 @@ class LocalRun:
             missed_windows=pipeline.missed_windows,
             lateness_needed=pipeline.lateness_needed(),
             skipped_rows=pipeline.skipped_rows,
+            dead_letters=sum(pipeline.dead_letters().values()),
+            dead_letters_by_operator=pipeline.dead_letters(),
+            dead_letters_unread=pipeline.dead_letters_unread,
             epochs=epochs,
             watermark=pipeline.watermark(),
             seconds=self.clock() - self.started_s,

@@ -5,21 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from arrowstream.config import CLOCK, NO_TIME, PARTITION
+from arrowstream.config import CLOCK, NO_TIME, PARTITION, SLOT
 from arrowstream.errors import InternalError, PlanError
-from arrowstream.plan.nodes import EventTime, LateRows, Limit, MapBatches, RowStep, Scan, Sinked, Window
-from arrowstream.plan.rewrites import consumers, fused, topological
+from arrowstream.plan.nodes import (
+    DeadLetters,
+    EventTime,
+    LateRows,
+    Limit,
+    MapBatches,
+    RowStep,
+    Scan,
+    Sinked,
+    Validate,
+    Window,
+)
+from arrowstream.plan.rewrites import consumers, fused, letters_read, topological
 from arrowstream.runtime.metrics import Meter
 from arrowstream.runtime.operators.event_time import EventTimeOperator
 from arrowstream.runtime.operators.limit import LimitOperator
 from arrowstream.runtime.operators.map_batches import MapBatchesOperator
 from arrowstream.runtime.operators.rows import RowsOperator
+from arrowstream.runtime.operators.validate import ValidateOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arrowstream.plan.nodes import Node
     from arrowstream.protocols import Operator
+
+SCAN_ID = "scan"
+"""Name of the source in errors and dead letters, as operators have theirs."""
 
 MERGED = "all"
 """Name of the one partition of a stream whose rows no longer belong to a partition of the source."""
@@ -32,7 +47,7 @@ class Stage:
     Attributes
     ----------
     operator
-        None only for a source without event time: rows go straight to the children.
+        None for a source without event time and for dead letters: rows go straight to the children.
     node
         The last of the plan's nodes that the operator stands for.
     unwanted
@@ -43,6 +58,10 @@ class Stage:
         The operators that read this one's rows.
     outputs
         Indexes of the plan's roots that these rows are the result of.
+    letters
+        Of dead letters only: the stages that make them, from the source down.
+    letters_below
+        The stages of the dead letters that this one makes.
     same_event_time
         Whether event time in the output is what it was in the input, so that horizons carry over.
     meter
@@ -57,6 +76,8 @@ class Stage:
     unwanted: tuple[str, ...] = ()
     children: list[Stage] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    letters: tuple[Stage, ...] = ()
+    letters_below: list[Stage] = field(default_factory=list)
     same_event_time: bool = True
     meter: Meter = field(default_factory=Meter)
     watermark_in: int = NO_TIME
@@ -99,12 +120,11 @@ def lower(
         How many an operator may use.
     """
     lowering = _Lowering(roots, checkpointing=checkpointing, threads=threads)
-    top = lowering.stage(scan_of(roots), tuple(partitions), _hidden_of_source(partitions))
+    scan = scan_of(roots)
+    several = (PARTITION,) if len(partitions) > 1 else ()
+    slot = (SLOT,) if lowering.wants_slots else ()
+    top = lowering.stage(scan, tuple(partitions), (*several, *slot))
     return top, lowering.stages
-
-
-def _hidden_of_source(partitions: Sequence[str]) -> tuple[str, ...]:
-    return (PARTITION,) if len(partitions) > 1 else ()
 
 
 class _Lowering:
@@ -120,9 +140,18 @@ class _Lowering:
         self._chains = {chain[0]: chain for chain in chains}
         # As `explain()` counts them.
         self._numbers = {chain[-1]: number for number, chain in enumerate(chains, start=1)}
+        self._stage_of: dict[Node, Stage] = {}
+        nodes = topological(roots)
+        self._letters_read = letters_read(nodes)
         self._wanted: dict[Node, frozenset[str]] = {}
-        for node in reversed(topological(roots)):
-            self._wanted[node] = _wanted(node, self._wanted_below(node))
+        for node in reversed(nodes):
+            wanted = _wanted(node, self._wanted_below(node))
+            self._wanted[node] = wanted | {SLOT} if node in self._letters_read else wanted
+
+    @property
+    def wants_slots(self) -> bool:
+        """Whether dead letters are read."""
+        return bool(self._letters_read)
 
     def stage(self, first: Node, partitions: tuple[str, ...], hidden: tuple[str, ...]) -> Stage:
         """The stage that begins with this node, with all below it."""
@@ -138,17 +167,27 @@ class _Lowering:
             same_event_time=not isinstance(last, EventTime) or last.input.event_time == last.column,
         )
         self.stages.append(stage)
+        self._stage_of[last] = stage
         if isinstance(last, Window | MapBatches):
             partitions, kept = (MERGED,), ()
         elif isinstance(stage.operator, EventTimeOperator):
             kept = tuple(name for name in kept if name != CLOCK)
             kept += (CLOCK,) if stage.operator.keeps_clock else ()
         for reader in self._readers[last]:
-            if not isinstance(reader, Sinked):
+            if isinstance(reader, DeadLetters):
+                self._letters(reader)
+            elif not isinstance(reader, Sinked):
                 child = self.stage(reader, partitions, kept)
                 child.above = stage
                 stage.children.append(child)
         return stage
+
+    def _letters(self, node: DeadLetters) -> None:
+        """The stage of dead letters, with all below it: the rows of its input do not go there."""
+        stage = self.stage(node, (MERGED,), ())
+        stage.letters = tuple(self._stage_of[producer] for producer in node.producers)
+        for producer in stage.letters:
+            producer.letters_below.append(stage)
 
     def _wanted_below(self, node: Node) -> frozenset[str]:
         """Hidden columns that some operator below the node looks at."""
@@ -158,14 +197,27 @@ class _Lowering:
         self, nodes: tuple[Node, ...], partitions: tuple[str, ...], hidden: tuple[str, ...]
     ) -> Operator | None:
         node = nodes[-1]
-        if isinstance(node, Scan) and node.event_time is None:
+        if isinstance(node, DeadLetters) or (isinstance(node, Scan) and node.event_time is None):
             return None
         if isinstance(node, RowStep):
             return self._rows(nodes, hidden)
         if _begins_event_time(node):
             return self._event_time(node, partitions)
         if isinstance(node, MapBatches):
-            return MapBatchesOperator(self._name("map-batches", node), node.function, node.schema)
+            return MapBatchesOperator(
+                self._name("map-batches", node),
+                node.function,
+                node.schema,
+                on_error=node.on_error,
+                letters_read=node in self._letters_read,
+            )
+        if isinstance(node, Validate):
+            return ValidateOperator(
+                self._name("validate", node),
+                node.rules,
+                on_error=node.on_error,
+                letters_read=node in self._letters_read,
+            )
         if isinstance(node, Limit):
             return LimitOperator(self._name("limit", node), node.n)
         # The rest is imported where it is needed, because it loads Numba, which costs half a second.
@@ -205,12 +257,13 @@ class _Lowering:
             on_error=node.on_error,
             partitions=partitions,
             keeps_clock=node.lateness is not None and CLOCK in self._wanted_below(node),
+            letters_read=node in self._letters_read,
         )
 
 
 def _wanted(node: Node, below: frozenset[str]) -> frozenset[str]:
     """Hidden columns that the node needs in its input, for itself and for what is below it."""
-    if isinstance(node, MapBatches):
+    if isinstance(node, MapBatches | DeadLetters):
         return frozenset()
     if isinstance(node, Window):
         return frozenset({PARTITION, CLOCK})

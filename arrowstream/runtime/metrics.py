@@ -67,7 +67,9 @@ class Metrics:
     late_rows, missed_windows
         Rows that came too late for all of their windows; windows missed by rows that entered others.
     skipped_rows
-        Rows without event time that were dropped (`on_error="skip"`).
+        Rows dropped by operators because of `on_error="skip"`.
+    dead_letters
+        What could not be read, and rows that operators made dead letters of, over all runs of the job.
     watermark
         No earlier event time is expected; None as long as nothing is known.
     epochs
@@ -87,6 +89,7 @@ class Metrics:
     late_rows: int = 0
     missed_windows: int = 0
     skipped_rows: int = 0
+    dead_letters: int = 0
     watermark: datetime | None = None
     epochs: int = 0
     queue_bytes: int = 0

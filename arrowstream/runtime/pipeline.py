@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import polars as pl
 
-from arrowstream.config import DEAD, END_OF_TIME, HIDDEN, NO_TIME
+from arrowstream.config import END_OF_TIME, HIDDEN, NO_TIME
 from arrowstream.errors import ArrowStreamError, DataError, InternalError
 from arrowstream.plan.nodes import MapBatches, RowStep, Window
-from arrowstream.runtime.lowering import lower
+from arrowstream.runtime.letters import Letters
+from arrowstream.runtime.lowering import SCAN_ID, lower
 from arrowstream.runtime.metrics import OperatorMetrics
 from arrowstream.runtime.operators.event_time import EventTimeOperator
 from arrowstream.runtime.operators.limit import LimitOperator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from arrowstream.protocols import Operator, Snapshot
     from arrowstream.runtime.epochs import OperatorState
     from arrowstream.runtime.lowering import Stage
+    from arrowstream.runtime.operators.rejects import Rejects
     from arrowstream.types import Json
 
 Output: TypeAlias = "tuple[int, pl.DataFrame]"
@@ -63,8 +65,8 @@ class Pipeline:
         self._top, self._stages = lower(
             roots, partitions=partitions, checkpointing=checkpointing, threads=threads
         )
+        self._letters = Letters(self._stages, partitions)
         self.rows_in = 0
-        self.dead_letters = 0
         self.rows_out = [0] * len(roots)
 
     @property
@@ -75,20 +77,21 @@ class Pipeline:
     def push(self, frame: pl.DataFrame) -> list[Output]:
         """Take rows of the source in; what the results get from them comes out."""
         outputs: list[Output] = []
-        if DEAD in frame.columns:
-            frame = self._without_dead(frame)
+        frame = self._letters.enter(frame)
         self.rows_in += frame.height
         if frame.height:
             self._push(self._top, frame, outputs)
+        for stage in self._letters.stages:
+            self._give_letters(stage, outputs)
+        self._letters.leave()
         return outputs
 
-    def _without_dead(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows of the frame; what could not be read is counted."""
-        is_row = frame.get_column(DEAD).is_null()
-        frame = without(frame, (DEAD,))
-        dead = frame.height - int(is_row.sum())
-        self.dead_letters += dead
-        return frame.filter(is_row) if dead else frame
+    def _give_letters(self, stage: Stage, outputs: list[Output]) -> None:
+        """Dead letters go on as rows: those of the source and of all operators, in the order of the input."""
+        letters = self._letters.of(stage)
+        if letters is not None and not _is_satisfied(stage):
+            stage.meter.add(letters.height, letters.height, 0.0)
+            self._emit(stage, letters, outputs)
 
     def advance(self, horizon: int, ended: Iterable[int] = ()) -> list[Output]:
         """Tell all operators how far time has come; windows that close come out.
@@ -105,6 +108,11 @@ class Pipeline:
             if isinstance(stage.operator, EventTimeOperator):
                 stage.operator.end_partitions(ended if horizon != END_OF_TIME else ())
         self._advance(self._top, horizon, horizon, outputs)
+        for stage in self._letters.stages:
+            self._give_letters(stage, outputs)
+            time = END_OF_TIME if horizon == END_OF_TIME else NO_TIME  # no source knows of dead letters
+            self._advance(stage, time, time, outputs)
+        self._letters.leave()
         return outputs
 
     def finish(self) -> list[Output]:
@@ -203,7 +211,7 @@ class Pipeline:
         return {
             "rows_in": self.rows_in,
             "rows_out": list(self.rows_out),
-            "dead_letters": self.dead_letters,
+            "dead_letters": self._letters.values(),
         }
 
     def restore_counters(self, counters: Mapping[str, Json]) -> None:
@@ -211,7 +219,7 @@ class Pipeline:
         if counters:
             self.rows_in = cast("int", counters["rows_in"])
             self.rows_out = list(cast("list[int]", counters["rows_out"]))
-            self.dead_letters = cast("int", counters["dead_letters"])
+            self._letters.restore(cast("dict[str, Json]", counters["dead_letters"]))
 
     # What the run can be asked, from any thread.
 
@@ -242,8 +250,28 @@ class Pipeline:
 
     @property
     def skipped_rows(self) -> int:
-        """Rows without event time that were dropped."""
-        return sum(operator.skipped_rows for operator in self._clocks())
+        """Rows that operators have dropped because of `on_error="skip"`."""
+        return sum(rejects.skipped_rows for _, rejects in self._rejecting())
+
+    def dead_letters(self) -> dict[str, int]:
+        """How many dead letters the source and each operator has made."""
+        found = {SCAN_ID: self._letters.from_source}
+        for stage, rejects in self._rejecting():
+            if stage.operator is not None:
+                found[stage.operator.operator_id] = rejects.dead_letters
+        return {name: made for name, made in found.items() if made}
+
+    @property
+    def dead_letters_unread(self) -> int:
+        """How many of them no stream of the run gives."""
+        unread = 0 if self._top.letters_below else self._letters.from_source
+        return unread + sum(
+            rejects.dead_letters for stage, rejects in self._rejecting() if not stage.letters_below
+        )
+
+    def _rejecting(self) -> list[tuple[Stage, Rejects]]:
+        found = [(stage, getattr(stage.operator, "rejects", None)) for stage in self._stages]
+        return [(stage, rejects) for stage, rejects in found if rejects is not None]
 
     def lateness_needed(self) -> str | None:
         """A lateness that would have kept all late rows."""
@@ -277,9 +305,6 @@ class Pipeline:
     def _windows(self) -> list[Operator]:
         return [s.operator for s in self._stages if isinstance(s.node, Window) and s.operator is not None]
 
-    def _clocks(self) -> list[EventTimeOperator]:
-        return [s.operator for s in self._stages if isinstance(s.operator, EventTimeOperator)]
-
     @property
     def stages(self) -> Sequence[Stage]:
         """All stages from the source down."""
@@ -289,7 +314,8 @@ class Pipeline:
 def _is_satisfied(stage: Stage) -> bool:
     if isinstance(stage.operator, LimitOperator) and stage.operator.satisfied:
         return True
-    return not stage.outputs and all(_is_satisfied(child) for child in stage.children)
+    below = [*stage.children, *stage.letters_below]
+    return not stage.outputs and all(_is_satisfied(child) for child in below)
 
 
 def _translated(error: BaseException, stage: Stage) -> ArrowStreamError:

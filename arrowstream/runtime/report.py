@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from arrowstream.errors import LateRowsWarning
+from arrowstream.errors import DeadLettersWarning, LateRowsWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,14 @@ class Report:
     lateness_needed
         A lateness that would have kept them all, None if nothing was late.
     skipped_rows
-        Rows without event time that were dropped (`on_error="skip"`).
+        Rows dropped by operators because of `on_error="skip"`: without event time, or that a rule or a
+        function did not take. What a source has dropped is not among them.
+    dead_letters
+        What became dead letters because of `on_error="dead_letter"`.
+    dead_letters_by_operator
+        The same, by the source ("scan") and operators that made them.
+    dead_letters_unread
+        Those among them that no `.dead_letters()` stream of the run has given.
     epochs
         Epochs published.
     watermark
@@ -53,6 +60,9 @@ class Report:
     missed_windows: int = 0
     lateness_needed: str | None = None
     skipped_rows: int = 0
+    dead_letters: int = 0
+    dead_letters_by_operator: Mapping[str, int] = field(default_factory=dict)
+    dead_letters_unread: int = 0
     epochs: int = 0
     watermark: datetime | None = None
     seconds: float = 0.0
@@ -75,7 +85,11 @@ class Report:
             lines.append(f"  late: {late_text(self.late_rows, self.missed_windows)}")
             lines.append(f'  nothing would have been late with lateness="{self.lateness_needed}"')
         if self.skipped_rows:
-            lines.append(f"  skipped: {count(self.skipped_rows, 'row')} without event time")
+            lines.append(f"  skipped: {count(self.skipped_rows, 'row')}")
+        if self.dead_letters:
+            made = [f"{name} {n:,}" for name, n in self.dead_letters_by_operator.items() if n]
+            unread = f", {self.dead_letters_unread:,} of them unread" if self.dead_letters_unread else ""
+            lines.append(f"  dead letters: {self.dead_letters:,} ({', '.join(made)}){unread}")
         return lines
 
 
@@ -100,17 +114,30 @@ def late_text(late_rows: int, missed_windows: int) -> str:
     return ", ".join(parts)
 
 
-def warn_of_late_rows(report: Report) -> None:
-    """Warn, at the line of the user, if a replay that has come to its end met late rows."""
-    if report.status != "finished" or not (report.late_rows or report.missed_windows):
+def warn_of_lost_rows(report: Report) -> None:
+    """Warn, at the line of the user, if a run that has come to its end lost rows that nobody asked to lose.
+
+    These are late rows, and dead letters that nobody reads.
+    """
+    if report.status != "finished":
         return
-    warnings.warn(
-        f"{late_text(report.late_rows, report.missed_windows)} came too late and changed no result\n"
-        f'  hint: lateness="{report.lateness_needed}" would have kept them all; '
-        ".late() gives the late rows",
-        LateRowsWarning,
-        stacklevel=_stacklevel_of_user(),
-    )
+    if report.late_rows or report.missed_windows:
+        warnings.warn(
+            f"{late_text(report.late_rows, report.missed_windows)} came too late and changed no result\n"
+            f'  hint: lateness="{report.lateness_needed}" would have kept them all; '
+            ".late() gives the late rows",
+            LateRowsWarning,
+            stacklevel=_stacklevel_of_user(),
+        )
+    if report.dead_letters_unread:
+        warnings.warn(
+            f"{count(report.dead_letters_unread, 'dead letter')} nobody has read\n"
+            "  hint: run .dead_letters() beside the result, as in ars.run([result.sink_parquet(…), "
+            "result.dead_letters().sink_parquet(…)]), or collect it; "
+            'on_error="skip" drops bad input without this warning',
+            DeadLettersWarning,
+            stacklevel=_stacklevel_of_user(),
+        )
 
 
 def _stacklevel_of_user() -> int:

@@ -84,7 +84,7 @@ def test_skipped_null_times_are_counted_and_do_not_move_the_clock():
     (frame,) = op.process(rows([None, 3, None, 1]))
     assert frame[CLOCK].to_list() == [NO_TIME, 3]
     assert op.process(rows([None])) == []
-    assert op.skipped_rows == 3
+    assert op.rejects.skipped_rows == 3
 
 
 def test_a_snapshot_goes_on_where_it_was_taken():
@@ -93,7 +93,7 @@ def test_a_snapshot_goes_on_where_it_was_taken():
     values = json.loads(json.dumps(op.snapshot().values))
     other = operator(lateness=1, partitions=("a", "b"), on_error="skip")
     other.restore(values, [])
-    assert other.skipped_rows == 1
+    assert other.rejects.skipped_rows == 1
     assert other.highest == 8
     assert other.process(rows([1, 1], [0, 1]))[0][CLOCK].to_list() == [3, 8]
     assert other.on_watermark(NO_TIME) == ([], 2)

@@ -83,10 +83,10 @@ def test_what_could_not_be_read_is_counted_and_goes_no_further():
     pipeline = Pipeline([sums(scan())])
     assert pipeline.push(frame) == []
     assert values(pipeline.finish()) == [(at(0), 4)]
-    assert (pipeline.rows_in, pipeline.dead_letters) == (2, 1)
+    assert (pipeline.rows_in, pipeline.dead_letters()) == (2, {"scan": 1})
     again = Pipeline([sums(scan())])
     again.restore_counters(pipeline.counters())
-    assert again.dead_letters == 1
+    assert again.dead_letters() == {"scan": 1}
 
 
 def test_hidden_columns_are_not_seen_by_wildcards_and_not_given_out():

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from arrowstream.errors import LateRowsWarning
-from arrowstream.runtime.report import Report, warn_of_late_rows
+from arrowstream.runtime.report import Report, warn_of_lost_rows
 
 
 def test_a_report_reads_well():
@@ -30,7 +30,7 @@ def test_a_report_reads_well():
         "  watermark: 2026-01-01 00:00:07",
         "  late: 2 rows, 1 window missed by rows that entered others",
         '  nothing would have been late with lateness="3s"',
-        "  skipped: 1 row without event time",
+        "  skipped: 1 row",
     ]
     assert repr(report) == str(report)
 
@@ -44,9 +44,9 @@ def test_late_rows_are_warned_of_at_the_end_only():
     with pytest.warns(
         LateRowsWarning, match='2 rows came too late.*\n.*lateness="3s" would have kept'
     ) as caught:
-        warn_of_late_rows(Report(status="finished", **late))
+        warn_of_lost_rows(Report(status="finished", **late))
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_late_rows(Report(status="stopped", **late))
-        warn_of_late_rows(Report(status="finished"))
+        warn_of_lost_rows(Report(status="stopped", **late))
+        warn_of_lost_rows(Report(status="finished"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from arrowstream import failpoints, nexmark
 
 JOB = Path(__file__).with_name("killed_job.py")
-OUTPUTS = ("windows", "late", "hops", "rows")
+OUTPUTS = ("windows", "late", "hops", "rows", "valid", "bad")
 TIMEOUT_S = 120.0
 _POLL_S = 0.002
 

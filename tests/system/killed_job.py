@@ -12,7 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from system.torn import TornSource
+
 import arrowstream as ars
+from arrowstream.connectors.files.source import ParquetSource
 
 PRICE = pl.col("price")
 
@@ -46,7 +51,20 @@ def rows(root: Path) -> list[ars.Job]:
     return [bids.filter(PRICE > 1_000).with_columns(euro=PRICE / 7).sink_ipc(root / "rows")]
 
 
-QUERIES = {query.__name__: query for query in (windows, hopping, rows)}
+def letters(root: Path) -> list[ars.Job]:
+    """Windows of good rows, and the dead letters of four kinds of bad ones."""
+    torn = TornSource(ParquetSource(root / "data", clock_by="file"), PRICE % 17 == 0)
+    bids = (
+        ars.scan(torn)
+        .with_columns(t=pl.when(PRICE % 13 > 0).then("date_time"))
+        .with_event_time("t", lateness="40ms", on_error="dead_letter")
+        .validate({"channel": pl.col("channel") != "Apple", "third": PRICE % 3 > 0}, on_error="dead_letter")
+    )
+    valid = bids.group_by_dynamic("t", every="200ms", group_by="channel").agg(pl.len(), PRICE.sum())
+    return [valid.sink_parquet(root / "valid"), bids.dead_letters().sink_ipc(root / "bad")]
+
+
+QUERIES = {query.__name__: query for query in (windows, hopping, rows, letters)}
 
 
 def main() -> None:

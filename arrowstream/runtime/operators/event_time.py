@@ -10,6 +10,7 @@ import polars as pl
 from arrowstream.config import CLOCK, END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import DataError
 from arrowstream.protocols import Snapshot
+from arrowstream.runtime.operators.rejects import Rejects
 from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.watermark import PartitionClocks
 
@@ -45,6 +46,8 @@ class EventTimeOperator:
         Names of the partitions of the input, one or more.
     keeps_clock
         Whether an operator downstream wants CLOCK.
+    letters_read
+        Whether somebody reads such rows as dead letters.
     """
 
     __slots__ = (
@@ -59,7 +62,7 @@ class EventTimeOperator:
         "keeps_clock",
         "lateness",
         "operator_id",
-        "skipped_rows",
+        "rejects",
     )
 
     def __init__(
@@ -72,12 +75,13 @@ class EventTimeOperator:
         on_error: OnError,
         partitions: Sequence[str],
         keeps_clock: bool = True,
+        letters_read: bool = False,
     ) -> None:
         self.operator_id = operator_id
         self.column = column
         self.dtype = dtype
         self.lateness = lateness
-        self.skipped_rows = 0
+        self.rejects = Rejects(on_error, are_read=letters_read)
         self._on_error = on_error
         self._partitions = tuple(partitions)
         self.keeps_clock = keeps_clock
@@ -124,7 +128,7 @@ class EventTimeOperator:
         if times.null_count():
             if self._on_error == "raise":
                 raise self._null_time(frame)
-            self.skipped_rows += times.null_count()
+            self.rejects.add(frame.filter(times.is_null()), f'the event time "{self.column}" is null')
             self._count_rows(frame)
             return frame.filter(times.is_not_null())
         self._count_rows(frame)
@@ -176,7 +180,7 @@ class EventTimeOperator:
                 "maxima": self._clocks.maxima.tolist(),
                 "rows": self._rows.tolist(),
                 "highest": self._highest,
-                "skipped_rows": self.skipped_rows,
+                **self.rejects.values(),
             }
         )
 
@@ -185,4 +189,4 @@ class EventTimeOperator:
         self._clocks.maxima[:] = cast("list[int]", values["maxima"])
         self._rows[:] = cast("list[int]", values["rows"])
         self._highest = cast("int", values["highest"])
-        self.skipped_rows = cast("int", values["skipped_rows"])
+        self.rejects.restore(values)
