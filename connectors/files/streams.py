@@ -56,6 +56,14 @@ class StreamFormat(Protocol):
         """Whether each file says of which type its columns are (Avro), or the reader decides (CSV)."""
         ...
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a record may have any of the columns (NDJSON): what it lacks is null.
+
+        `blocks` is then given the columns of the scan, whatever the head of the file has.
+        """
+        ...
+
     def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
         """Columns of one file, from the head of its stream: as written, or as its first rows look.
 

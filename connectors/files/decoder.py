@@ -1,0 +1,198 @@
+"""One file of a byte-stream format, as it is stored, to blocks with the columns of the scan."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import polars as pl
+
+from arrowstream.config import DEAD
+from arrowstream.connectors.files.compression import decompressed
+from arrowstream.connectors.files.conform import Fit, Rules, fit
+from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
+from arrowstream.connectors.files.streams import Block, DeadSlot, with_dead
+from arrowstream.errors import ArrowStreamError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from arrowstream.connectors.files.compression import Compression
+    from arrowstream.connectors.files.streams import StreamFormat
+    from arrowstream.types import Json, OnError
+
+
+def no_labels(path: str) -> Mapping[str, pl.Series]:  # noqa: ARG001 - the signature of those that look at it
+    """No columns that are the same in all rows of a file."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """How each file of a scan is read.
+
+    Parameters
+    ----------
+    format
+        Of the files, without their compression.
+    schema
+        Columns of the files, as the scan has them.
+    columns
+        Those that are wanted, of the schema and of the labels, in this order.
+    rules
+        How a file may differ from the schema.
+    on_error
+        "raise", or else bad records come as dead slots.
+    compression, decompressed_max
+        See `decompressed`.
+    labels
+        Columns that are the same in all rows of a file, from its path: by name a series of one value. They
+        take the place of columns of the file that have their names.
+    """
+
+    format: StreamFormat
+    schema: pl.Schema
+    columns: tuple[str, ...]
+    rules: Rules = field(default_factory=Rules)
+    on_error: OnError = "raise"
+    compression: Compression = "infer"
+    decompressed_max: int | None = None
+    labels: Callable[[str], Mapping[str, pl.Series]] = no_labels
+
+    def head(self, raw: BinaryIO, path: str) -> pl.Schema:
+        """Columns of a file, as its head has them; `raw` is closed."""
+        with self._content(raw, path) as stream:
+            return self._written(stream, path)[0]
+
+    def blocks(self, raw: BinaryIO, path: str, resume: Json) -> Iterator[Block]:
+        """The slots of one file with the columns that are wanted, dead ones among them. `raw` is closed.
+
+        Raises
+        ------
+        ArrowStreamError
+            Naming the file. After a DataError other files can be read.
+        """
+        try:
+            with self._content(raw, path) as stream:
+                written, begun = self._written(stream, path)
+                if written or self.format.is_sparse:
+                    yield from self._blocks(begun, path, written, resume)
+        except LIBRARY_ERRORS as error:
+            raise translated(error, path, self.format.name) from error
+
+    def fitted(self, path: str, written: pl.Schema) -> tuple[pl.Schema, Fit]:
+        """With which types a file is to be read, and how what was read is made what is wanted.
+
+        Raises
+        ------
+        DataError
+            It has other columns than the rules allow.
+        """
+        if self.format.has_types:
+            typed = written
+        else:
+            typed = pl.Schema({name: self.schema.get(name, pl.String()) for name in written})
+        wanted = [name for name in self.columns if name in self.schema]
+        fitting = fit(path, typed, self.schema, wanted, self.rules)
+        if self.format.is_sparse:
+            return self.schema, Fit(tuple(wanted or self.schema.names()[:1]), None)
+        return typed, fitting
+
+    def shaped(self, frame: pl.DataFrame, path: str, fitting: Fit) -> pl.DataFrame:
+        """What is wanted, and DEAD if it is there, of a frame that has what `fitting` reads."""
+        fitted = fitting(frame)
+        labels = self.labels(path)
+        if not labels and fitted.columns[: len(self.columns)] == list(self.columns):
+            return fitted
+        dead = frame.get_column(DEAD) if DEAD in frame.columns else None
+        columns = []
+        for name in self.columns:
+            if name in labels:
+                label = labels[name].alias(name).new_from_index(0, frame.height)
+                columns.append(label if dead is None else _where(label, dead.is_null()))
+            else:
+                columns.append(fitted.get_column(name))
+        return pl.DataFrame([*columns, *([] if dead is None else [dead])])
+
+    def dead_file(self, path: str, error: ArrowStreamError) -> pl.DataFrame:
+        """One dead slot, for what is left of a file that cannot be read on."""
+        labels = self.labels(path)
+        dtypes = {name: labels[name].dtype if name in labels else self.schema[name] for name in self.columns}
+        return with_dead(pl.DataFrame(schema=dtypes), [DeadSlot(0, None, error.fact, "file")], path)
+
+    def _content(self, raw: BinaryIO, path: str) -> BinaryIO:
+        return decompressed(raw, path, compression=self.compression, max_bytes=self.decompressed_max)
+
+    def _written(self, stream: BinaryIO, path: str) -> tuple[pl.Schema, BinaryIO]:
+        """Columns as the head has them, and the stream at its beginning again."""
+        if stream.seekable():
+            written = self.format.schema(stream, path)
+            stream.seek(0)
+            return written, stream
+        head = _Head(stream)
+        try:
+            written = self.format.schema(cast("BinaryIO", head), path)
+        except (DataError, *LIBRARY_ERRORS) as error:
+            raise head.damage or error from None
+        head.rewind()
+        return written, cast("BinaryIO", head)
+
+    def _blocks(self, stream: BinaryIO, path: str, written: pl.Schema, resume: Json) -> Iterator[Block]:
+        typed, fitting = self.fitted(path, written)
+        blocks = self.format.blocks(
+            stream, path, schema=typed, columns=fitting.reads, resume=resume, on_error=self.on_error
+        )
+        for block in blocks:
+            yield Block(self.shaped(block.frame, path, fitting), block.resume)
+
+
+class _Head(io.RawIOBase):
+    """A stream whose beginning is read twice; damage shows the second time only."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._kept = bytearray()
+        self._at = -1
+        self.damage: DataError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def rewind(self) -> None:
+        """Begin again, for good."""
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if self._at < 0:
+            piece = self._undamaged(size)
+            self._kept += piece
+            return piece
+        end = len(self._kept) if size < 0 else self._at + size
+        piece = bytes(self._kept[self._at : end])
+        self._at += len(piece)
+        if len(piece) < size or size < 0:
+            self._kept.clear()
+            self._at = 0
+            if self.damage is not None:
+                if piece:
+                    return piece
+                raise self.damage
+            piece += self._stream.read(size - len(piece) if size >= 0 else -1)
+        return piece
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _undamaged(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size) if self.damage is None else b""
+        except DataError as error:
+            self.damage = error
+            return b""
+
+
+def _where(label: pl.Series, is_row: pl.Series) -> pl.Series:
+    return pl.select(pl.when(is_row).then(label).alias(label.name)).to_series()
