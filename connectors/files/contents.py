@@ -1,0 +1,205 @@
+"""What a follower knows of each file, in memory and as a position."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from arrowstream.connectors.files.tail import Progress
+from arrowstream.connectors.files.watch import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from arrowstream.types import Json
+
+_KEY_BYTES = 8
+_END_BYTES = 4096  # of a whole file that tell it from others: of its beginning, and as much of its end
+
+
+@dataclass(slots=True, eq=False)
+class Content:
+    """A sequence of bytes that is read once, wherever it is stored.
+
+    Attributes
+    ----------
+    partition
+        Whose rows these are.
+    seen
+        The file it is in, as it was last seen.
+    whole
+        Whether that file is read as something complete, which does not grow any more.
+    progress, skip
+        What has been read, and how many slots after it are to be dropped, as they were handed on before.
+    handed
+        The same of what has been handed on to the engine.
+    gone
+        Whether there is no such file any more; a copy may still come.
+    known
+        Whether the file is sure to be the one of the position.
+    columns
+        Names of the file's columns in its own order, once they are known.
+    headless
+        Whether the file does not say them: it was truncated, and its writer went on.
+    descriptor
+        The file, held open.
+    read_as
+        Size and time of the file when it was last read to its end.
+    quiet_s
+        Since when a file that is not found any more has not grown.
+    last_call
+        Whether what is there now is all there will be: a last line without a newline is one.
+    dropped
+        Whether it is of no interest any more.
+    reading
+        What the decoder knows of the file.
+    uid
+        Its name in positions.
+    """
+
+    partition: str
+    seen: Seen
+    whole: bool = False
+    progress: Progress = field(default_factory=Progress)
+    skip: int = 0
+    handed: tuple[Progress, int] | None = None
+    gone: bool = False
+    known: bool = True
+    columns: list[str] | None = None
+    headless: bool = False
+    descriptor: int | None = None
+    busy: bool = False
+    read_as: tuple[int, int] | None = None
+    quiet_s: float | None = None
+    last_call: bool = False
+    dropped: bool = False
+    reading: Any = None
+    uid: str = field(default_factory=lambda: uuid4().hex[:12])
+    _entry: list[Json] | None = None
+
+    def entry(self) -> list[Json] | None:
+        """For a position; None if nothing of it has been handed on."""
+        if self.handed is None or self.dropped:
+            return None
+        if self._entry is None:
+            self._entry = self.entry_of(*self.handed)
+        return self._entry
+
+    def entry_of(self, progress: Progress, skip: int) -> list[Json]:
+        """For a position in which so much of it has been handed on."""
+        seen = self.seen
+        flags = (1 if self.whole else 0) | (2 if self.gone else 0)
+        place: list[Json] = [seen.path, seen.device, seen.inode, seen.size_bytes, seen.mtime_ns, seen.version]
+        columns = self.columns if self.headless else None
+        return [*place, flags, columns, skip, *progress.as_json()]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something has been read of it."""
+        return self.progress.resume is not None or self.skip > 0
+
+    @property
+    def is_handed(self) -> bool:
+        """Whether all that has been read has been handed on."""
+        return self.handed is not None and self.handed[0] is self.progress
+
+    def hand(self, progress: Progress, skip: int) -> None:
+        """So much has been handed on."""
+        self.handed = (progress, skip)
+        self._entry = None
+
+    def moved(self, seen: Seen, *, gone: bool) -> None:
+        """It is in this file now, or was in it at last."""
+        if (seen.path, seen.file, gone) != (self.seen.path, self.seen.file, self.gone):
+            self._entry = None
+        self.seen, self.gone = seen, gone
+
+    @classmethod
+    def of_entry(cls, partition: str, uid: str, saved: Any) -> Content:
+        """From a position; whether the file is still the one has to be found out."""
+        path, device, inode, size, mtime_ns, version, flags, columns, skip, *progress = saved
+        content = cls(
+            partition,
+            Seen(path, size, mtime_ns, 0, device, inode, version),
+            whole=bool(flags & 1),
+            progress=Progress.of_json(progress),
+            skip=skip,
+            gone=bool(flags & 2),
+            columns=columns,
+            headless=columns is not None,
+            known=False,
+            uid=uid,
+        )
+        content.hand(content.progress, skip)
+        return content
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+class Finished:
+    """Files that have been read to their end, each by a few bytes, in the order in which that happened."""
+
+    def __init__(self, saved: Json = None) -> None:
+        packed = base64.b85decode(saved) if isinstance(saved, str) else b""
+        self._keys = dict.fromkeys(packed[at : at + _KEY_BYTES] for at in range(0, len(packed), _KEY_BYTES))
+        self._text: str | None = saved if isinstance(saved, str) else None
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys(self) -> list[bytes]:
+        """All of them, the oldest first."""
+        return list(self._keys)
+
+    def add(self, keys: Iterable[bytes]) -> None:
+        """These have been read."""
+        before = len(self._keys)
+        self._keys.update(dict.fromkeys(keys))
+        if len(self._keys) != before:
+            self._text = None
+
+    def forgotten(self, there: set[bytes], gone_max: int) -> list[bytes]:
+        """The oldest keys of files that are not `there`, so that no more than `gone_max` of them stay."""
+        gone = [key for key in self._keys if key not in there]
+        return gone[: max(0, len(gone) - gone_max)]
+
+    def remove(self, keys: Iterable[bytes]) -> None:
+        """Files with these keys are forgotten."""
+        for key in keys:
+            self._keys.pop(key, None)
+        self._text = None
+
+    def as_json(self) -> str:
+        """For a position; made once for each change."""
+        if self._text is None:
+            self._text = base64.b85encode(b"".join(self._keys)).decode()
+        return self._text
+
+
+def keys_of(seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
+    """By what a file that has been read is known again: its path, and the file under any other name.
+
+    Both are together with its size and what is in it at both ends; a file of a place that has versions (or
+    nothing better than a time) with these.
+    """
+    if descriptor is None:
+        return (_key(seen.path, seen.size_bytes, seen.version or seen.mtime_ns),)
+    size = os.fstat(descriptor).st_size
+    ends = os.pread(descriptor, _END_BYTES, 0) + os.pread(descriptor, _END_BYTES, max(0, size - _END_BYTES))
+    content = blake2b(ends, digest_size=_KEY_BYTES).digest()
+    return _key(seen.path, size, content), _key(seen.device, seen.inode, size, content)
+
+
+def _key(*parts: object) -> bytes:
+    return blake2b(repr(parts).encode(), digest_size=_KEY_BYTES).digest()

@@ -1,0 +1,761 @@
+"""Finds out, look by look, which file holds which content, and what there is to read.
+
+For each look, in this order:
+
+1. Files that are known: grown, rewritten (what was in them is looked for elsewhere), or as they were.
+2. Contents whose file is not found: if it is still open it is read on for a while; else it is looked for
+   under another name in its folder, and then counts as gone.
+3. Files that are not known: a copy of something that is gone goes on where that was; what may be a copy that
+   is just being made waits until that is clear; everything else is new.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from arrowstream.connectors.files.compression import codec_of_content, decompressed, without_codec
+from arrowstream.connectors.files.contents import Content, Finished, keys_of
+from arrowstream.connectors.files.errors import LIBRARY_ERRORS
+from arrowstream.connectors.files.rotations import log_of, oldest_first
+from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, digest, is_known
+from arrowstream.connectors.files.watch import seen_as, seen_at
+from arrowstream.errors import ConnectorError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from arrowstream.connectors.files.compression import Compression
+    from arrowstream.connectors.files.watch import Seen, Watch
+    from arrowstream.types import ClockBy, Json, Position
+
+_logger = getLogger("arrowstream.files")
+
+GRACE_S = 5.0
+"""How long a file that looks like the beginning of another one may be a copy that is just being made."""
+
+SETTLE_S = 1.0
+"""How long a file that is read as a whole must not have changed, if its end does not say that it is one."""
+
+INVALID_S = 10.0
+"""How long a file that cannot be read must not have changed before it counts as damaged."""
+
+RETIRE_S = 60.0
+"""How long a file that is not found any more is held open after it has last grown."""
+
+_OPEN_MAX = 256  # files held open: what is read seldom is opened again
+_GONE_MAX = 256  # contents without a file that are remembered, in case a copy comes
+_FINISHED_GONE_MAX = 1000  # finished files that are not there and remembered, in case they come back
+_FORGET_S = 60.0  # how often finished files are forgotten
+_DAY_S = 86400.0
+
+
+@dataclass(slots=True)
+class _Since:
+    """A file that waits for something, since it has last changed."""
+
+    seen: Seen
+    at_s: float
+    reason: str
+
+
+class Follower:
+    """The state of one run that follows files. `poll` and `close` are for one thread, `take` … for others.
+
+    Parameters
+    ----------
+    watch
+        Which files there are.
+    clock_by
+        What is a partition.
+    tails
+        Whether uncompressed files are read as they grow; else every file is read once, as a whole.
+    is_complete
+        Whether the end of a file says that it is complete (None: nothing does, it has to settle).
+    compression
+        Of the files.
+    state, positions
+        What an earlier run had handed on: of partitions that are over, and of the others by name.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        *,
+        clock_by: ClockBy,
+        tails: bool,
+        is_complete: Callable[[Seen], bool] | None,
+        compression: Compression,
+        state: Json,
+        positions: Mapping[str, Position],
+    ) -> None:
+        self._watch = watch
+        self._clock_by = clock_by
+        self._tails = tails
+        self._is_complete = is_complete
+        self._compression: Compression = compression
+        self._lock = threading.RLock()
+        self._contents: dict[object, Content] = {}  # by Seen.file
+        self._gone: list[Content] = []
+        self._queues: dict[str, dict[Content, None]] = {}
+        self._waiting: dict[object, _Since] = {}
+        self._found: dict[Content, None] = {}
+        self._lost: list[Content] = []  # gone since the last look, to be looked for
+        self._finished = Finished()
+        self._news: dict[str, list[bytes]] = {}  # finished without a row, by partition
+        self._keys: dict[tuple[object, ...], tuple[bytes, ...]] = {}
+        self._forgotten: list[bytes] = []
+        self._retired_finished = Finished()
+        self._retired_gone: dict[str, list[Json]] = {}
+        self._open: dict[Content, None] = {}
+        self._denied: dict[str, str] = {}
+        self._looks = 0
+        self._again = True
+        self._forgot_s = time.monotonic()
+        self._restore(state, positions)
+
+    # The thread that watches
+
+    def poll(self, timeout_s: float) -> list[str]:
+        """Partitions that have something to read, which may be new; waits for a change until the timeout."""
+        if self._again or self._watch.wait(timeout_s):
+            self._again = False
+            self._look()
+        with self._lock:
+            return [name for name, queue in self._queues.items() if queue]
+
+    def close(self) -> None:
+        """End a wait, and let go of all files."""
+        self._watch.close()
+        with self._lock:
+            for content in list(self._open):
+                if not content.busy:
+                    content.close()
+            self._open.clear()
+
+    def waiting_for(self) -> str:
+        """What has to happen for more rows to come, in words."""
+        with self._lock:
+            reasons = [self._watch.trouble] if self._watch.trouble else []
+            reasons += [f"{path}: {reason}" for path, reason in self._denied.items()][:3]
+            reasons += [f"{wait.seen.path} {wait.reason}" for wait in self._waiting.values()][:3]
+            followed = sum(not content.whole for content in self._contents.values())
+        lines = f", and for new lines in {followed} files" if followed else ""
+        told = f"waiting for new files{lines}"
+        return "; ".join([told, *reasons])
+
+    # Threads that read
+
+    def take(self, partition: str) -> Content | None:
+        """The next content of a partition that has something to read; it is the caller's until `put_back`."""
+        with self._lock:
+            queue = self._queues.get(partition)
+            while queue:
+                content = next(iter(queue))
+                del queue[content]
+                if not content.dropped:
+                    content.busy = True
+                    return content
+            return None
+
+    def put_back(self, content: Content, *, more: bool) -> None:
+        """Done with it for now; with `more` it is the next one again."""
+        with self._lock:
+            content.busy = False
+            if more:
+                queue = self._queues.setdefault(content.partition, {})
+                self._queues[content.partition] = {content: None, **queue}
+
+    def descriptor(self, content: Content) -> int:
+        """The open file of a content.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not at its place any more: the next look finds out where it is.
+        OSError
+            It cannot be opened.
+        """
+        with self._lock:
+            if content.descriptor is None:
+                self._reopen(content)
+            self._open.pop(content, None)
+            self._open[content] = None
+            for other in list(self._open)[: max(0, len(self._open) - _OPEN_MAX)]:
+                if not other.busy and other.quiet_s is None:
+                    other.close()
+                    del self._open[other]
+            assert content.descriptor is not None
+            return content.descriptor
+
+    def replaced(self, content: Content) -> None:
+        """The file of this content holds another one by now."""
+        with self._lock:
+            content.busy = False
+            status = None if content.descriptor is None else os.fstat(content.descriptor)
+            self._replace(content, None if status is None else seen_as(content.seen.path, status))
+            self._again = True
+
+    def denied(self, content: Content, error: OSError | None) -> None:
+        """The file cannot be opened at the moment (or can be again); it is tried again with each look."""
+        with self._lock:
+            path = content.seen.path
+            if error is None:
+                self._denied.pop(path, None)
+            elif path not in self._denied:
+                self._denied[path] = f"cannot be opened: {error.strerror}"
+                _logger.warning("%s cannot be opened: %s; trying again", path, error.strerror)
+            content.read_as = None
+
+    def unsettled(self, content: Content) -> bool:
+        """Whether a whole file that could not be read has changed, or may still do so: then it waits."""
+        with self._lock:
+            now_seen = seen_at(content.seen.path)
+            if now_seen is None:
+                return False
+            wait = self._waiting.get(content.seen.file)
+            now = time.monotonic()
+            if wait is None or _changed(wait.seen, now_seen):
+                fresh = _changed(content.seen, now_seen) or _age_s(now_seen) < INVALID_S
+                if not fresh:
+                    return False
+                self._waiting[now_seen.file] = _Since(now_seen, now, "is not complete yet")
+            elif now - wait.at_s >= INVALID_S:
+                del self._waiting[now_seen.file]
+                return False
+            content.seen = now_seen
+            content.read_as = None
+            return True
+
+    def finish(self, content: Content) -> tuple[bytes, ...]:
+        """A whole file has been read; gives what it is known by from now on."""
+        with self._lock:
+            keys = self._keys_of(content.seen, content.descriptor)
+            self._drop(content)
+            self._finished.add(keys)
+            return keys
+
+    def note(self, partition: str, finished: Finished) -> None:
+        """Bring what a partition knows of finished files up to date, apart from those that it reads."""
+        with self._lock:
+            finished.add(self._news.pop(partition, ()))
+            if self._clock_by == "scan" and self._forgotten:
+                finished.remove(self._forgotten)
+                self._forgotten = []
+
+    def is_over(self, partition: str) -> bool:
+        """Whether a partition has no file any more that could still grow or be read."""
+        with self._lock:
+            if self._clock_by == "scan" or self._queues.get(partition) or self._looks == 0:
+                return False
+            of_partition = (self._partition_of(wait.seen.path) for wait in self._waiting.values())
+            return partition not in of_partition and all(
+                content.partition != partition for content in self._contents.values()
+            )
+
+    def of_partition(self, partition: str) -> list[Content]:
+        """The contents of a partition of which something has been handed on."""
+        with self._lock:
+            contents = [*self._contents.values(), *self._gone]
+            return [c for c in contents if c.partition == partition and c.handed is not None]
+
+    def retire(self, position: Position) -> None:
+        """A partition is over, and all of its rows are handed on: remember the little that is needed."""
+        with self._lock:
+            assert isinstance(position, dict)
+            self._retired_finished.add(Finished(position["finished"]).keys())
+            self._retired_gone.update(position["files"])
+            for uid in list(self._retired_gone)[: max(0, len(self._retired_gone) - _GONE_MAX)]:
+                del self._retired_gone[uid]
+
+    def state(self) -> Json:
+        """What has been retired."""
+        with self._lock:
+            return {"files": dict(self._retired_gone), "finished": self._retired_finished.as_json()}
+
+    # Looking
+
+    def _restore(self, state: Json, positions: Mapping[str, Position]) -> None:
+        known: dict[str, Content] = {}
+        for partition, position in {**positions, "": state}.items():
+            if not isinstance(position, dict):
+                continue
+            finished = Finished(position["finished"])
+            self._finished.add(finished.keys())
+            if not partition:
+                self._retired_finished.add(finished.keys())
+            for uid, saved in position["files"].items():
+                owner = partition or self._partition_of(saved[0])
+                if uid not in known:
+                    known[uid] = Content.of_entry(owner, uid, saved)
+                if not partition:
+                    self._retired_gone[uid] = saved
+        for content in known.values():
+            if content.gone:
+                self._gone.append(content)
+            else:
+                self._contents[content.seen.file] = content
+
+    def _look(self) -> None:
+        try:
+            found = self._watch.look()
+        except (OSError, ConnectorError) as error:
+            if isinstance(error, ConnectorError) and not error.retryable:
+                raise
+            self._watch.trouble = f"looking for files failed: {error}"
+            return
+        with self._lock:
+            unknown = {seen.file: seen for seen in found}
+            if not unknown and self._contents and self._watch.trouble:
+                return  # the folder is away for a while, not its files
+            now = time.monotonic()
+            for content in list(self._contents.values()):
+                seen = unknown.pop(content.seen.file, None)
+                if content.busy:
+                    self._again = self._again or seen is None
+                elif seen is None:
+                    self._miss(content, now)
+                elif not self._is_still(content, seen):
+                    unknown[seen.file] = seen
+            if unknown:
+                self._check_replaced()
+            matched = set(unknown)
+            for seen in self._siblings(found):
+                unknown.setdefault(seen.file, seen)
+            for seen in sorted(unknown.values(), key=lambda seen: oldest_first(seen.path)):
+                self._classify(seen, matched=seen.file in matched)
+            self._put_in_order()
+            for file in [file for file in self._waiting if file not in unknown]:
+                if file not in self._contents:
+                    del self._waiting[file]
+            self._looks += 1
+            del self._gone[: max(0, len(self._gone) - _GONE_MAX)]
+            if now - self._forgot_s >= _FORGET_S:
+                self._forgot_s = now
+                self._forget(found)
+
+    def _is_still(self, content: Content, seen: Seen) -> bool:
+        """Take note of how a known file is now; False if it turns out to be another one."""
+        if not content.known and not self._recognised(content, seen):
+            self._part(content)
+            return False
+        content.moved(seen, gone=False)
+        content.quiet_s = None
+        if content.whole:
+            wait = self._waiting.get(seen.file)
+            if wait is None or _changed(wait.seen, seen) or time.monotonic() - wait.at_s >= INVALID_S:
+                self._enqueue(content)
+        elif seen.size_bytes < content.progress.offset:
+            self._replace(content, seen)
+        elif (seen.size_bytes, seen.mtime_ns) != content.read_as:
+            self._enqueue(content)
+        return True
+
+    def _check_replaced(self) -> None:
+        """Before files are looked at that may be copies of what was in another one."""
+        for content in list(self._contents.values()):
+            if not self._is_unchanged(content):
+                self._replace(content, seen_at(content.seen.path))
+
+    def _is_unchanged(self, content: Content) -> bool:
+        """Whether a file still holds what was read of it, as far as can be told now."""
+        now = seen_at(content.seen.path)
+        if content.whole or content.busy or not content.is_begun or now is None:
+            return True
+        if now.file != content.seen.file or (now.size_bytes, now.mtime_ns) == content.read_as:
+            return True
+        try:
+            return is_known(self.descriptor(content), content.progress)
+        except OSError:
+            return True
+
+    def _recognised(self, content: Content, seen: Seen) -> bool:
+        """Whether the file of a position is still the same one."""
+        if content.whole or not seen.inode:
+            content.known = (seen.size_bytes, seen.version) == (content.seen.size_bytes, content.seen.version)
+            return content.known
+        try:
+            with Path(seen.path).open("rb") as file:
+                content.known = is_known(file.fileno(), content.progress)
+        except OSError:
+            return True  # not now: reading it will tell
+        return content.known
+
+    def _replace(self, content: Content, seen: Seen | None) -> None:
+        """A file holds other bytes than those read of it: from here on it is a content of its own."""
+        self._part(content)
+        if seen is None:
+            return
+        other = Content(content.partition, seen, columns=content.columns)
+        other.headless = content.columns is not None
+        self._contents[seen.file] = other
+        if seen.size_bytes:
+            self._enqueue(other)
+
+    def _part(self, content: Content) -> None:
+        """A content has lost its file."""
+        self._close(content)
+        self._queues.get(content.partition, {}).pop(content, None)
+        self._found.pop(content, None)
+        if self._contents.get(content.seen.file) is content:
+            del self._contents[content.seen.file]
+        content.moved(content.seen, gone=True)
+        content.known = True
+        if content.whole or not content.is_begun:
+            content.dropped = True
+            if content.whole:
+                _logger.warning("%s is gone before it was read to its end", content.seen.path)
+        else:
+            self._gone.append(content)
+            self._lost.append(content)
+
+    def _miss(self, content: Content, now: float) -> None:
+        """The file of a content is not found under a name that is asked for."""
+        if content.descriptor is None:
+            self._part(content)
+            return
+        status = os.fstat(content.descriptor)
+        if (status.st_size, status.st_mtime_ns) != content.read_as:
+            content.quiet_s = now
+            self._enqueue(content)
+        elif content.quiet_s is None:
+            content.quiet_s = now
+        elif now - content.quiet_s >= RETIRE_S:
+            if status.st_size > content.progress.offset and not content.last_call:
+                content.last_call = True
+                self._enqueue(content)
+            else:
+                self._part(content)
+                self._lost = [lost for lost in self._lost if lost is not content]
+
+    def _siblings(self, found: Sequence[Seen]) -> list[Seen]:
+        """Files beside those that are gone which may hold what was in them; renamed ones are followed."""
+        lost, self._lost = self._lost, []
+        there = {seen.file for seen in found}
+        siblings: dict[object, Seen] = {}
+        for folder in {str(Path(content.seen.path).parent) for content in lost if content.seen.inode}:
+            of_folder = [content for content in lost if str(Path(content.seen.path).parent) == folder]
+            logs = {log_of(content.seen.path) for content in of_folder}
+            for seen in _files_in(folder):
+                if seen.file in there or seen.file in self._contents:
+                    continue
+                same = next((c for c in of_folder if c.seen.file == seen.file and c.gone), None)
+                if same is not None and self._is_renamed(same, seen):
+                    continue
+                if log_of(seen.path) in logs:
+                    siblings[seen.file] = seen
+        return list(siblings.values())
+
+    def _is_renamed(self, content: Content, seen: Seen) -> bool:
+        """Go on with a file under a name that was not asked for."""
+        try:
+            descriptor = os.open(seen.path, os.O_RDONLY)
+        except OSError:
+            return False
+        if not is_known(descriptor, content.progress):
+            os.close(descriptor)
+            return False
+        self._revive(content, seen)
+        content.descriptor = descriptor
+        content.quiet_s = time.monotonic()
+        self._open[content] = None
+        return True
+
+    def _classify(self, seen: Seen, *, matched: bool) -> None:
+        """Find out what a file is that is not known."""
+        if not seen.size_bytes:
+            return
+        if not seen.inode:
+            self._begin_whole(seen, None)
+            return
+        try:
+            descriptor = os.open(seen.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.denied(Content("", seen), error)
+            return
+        try:
+            self._denied.pop(seen.path, None)
+            if seen_as(seen.path, os.fstat(descriptor)).file != seen.file:
+                return
+            head = os.pread(descriptor, HEAD_BYTES, 0)
+            compressed = codec_of_content(head) is not None and self._compression != "uncompressed"
+            if not self._tails or compressed:
+                self._classify_whole(seen, descriptor, matched=matched, compressed=compressed)
+            else:
+                self._classify_tail(seen, descriptor, head, matched=matched)
+        finally:
+            os.close(descriptor)
+
+    def _classify_tail(self, seen: Seen, descriptor: int, head: bytes, *, matched: bool) -> None:
+        for content in self._candidates(head, seen):
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                stream.seek(0)
+                read = content.progress.begins(stream)
+                if read is None:
+                    continue
+                if not content.is_handed:  # first what has been read of it has to be on its way
+                    self._again = True
+                    return
+                if read < content.progress.offset:
+                    stream.seek(0)
+                    content.progress = content.progress.shortened(stream, read)
+                    content.skip = 0
+                    content.hand(content.progress, 0)
+                self._revive(content, seen)
+                return
+        if self._may_be_a_copy(seen, descriptor, head) or not (matched or self._is_newer(seen)):
+            return
+        content = Content(self._partition_of(seen.path), seen)
+        self._contents[seen.file] = content
+        self._enqueue(content)
+
+    def _classify_whole(self, seen: Seen, descriptor: int, *, matched: bool, compressed: bool) -> None:
+        keys = self._keys_of(seen, descriptor)
+        if any(key in self._finished for key in keys):
+            self._note_finished(self._partition_of(seen.path), keys)
+            return
+        if not self._has_settled(seen):
+            return
+        if self._tails and compressed and self._is_rotation(seen, keys):
+            return
+        if matched or self._is_newer(seen):
+            self._begin_whole(seen, keys)
+
+    def _begin_whole(self, seen: Seen, keys: tuple[bytes, ...] | None) -> None:
+        keys = self._keys_of(seen, None) if keys is None else keys
+        if any(key in self._finished for key in keys):
+            return
+        self._waiting.pop(seen.file, None)
+        content = Content(self._partition_of(seen.path), seen, whole=True)
+        self._contents[seen.file] = content
+        self._enqueue(content)
+
+    def _is_rotation(self, seen: Seen, keys: tuple[bytes, ...]) -> bool:
+        """Whether a compressed file holds a content that was followed, or may be going to."""
+        try:
+            with self._content_of(seen) as stream:
+                head = stream.read(HEAD_BYTES)
+            for content in self._candidates(head, seen):
+                with self._content_of(seen) as stream:
+                    read = content.progress.begins(stream)
+                if read is None:
+                    continue
+                if not content.is_handed:
+                    self._again = True
+                elif read < content.progress.offset:
+                    self._drop(content)
+                    self._note_finished(content.partition, keys)
+                else:
+                    content.whole = True
+                    self._revive(content, seen)
+                return True
+            twin = self._twin(head, seen)
+        except (*LIBRARY_ERRORS, DataError, EOFError):
+            return False  # reading it as a new file tells what is wrong with it
+        if twin is None:
+            return False
+        if without_codec(seen.path) == twin.seen.path:
+            self._wait(seen, f"holds the same as {twin.seen.path}")
+            return True
+        return self._wait(seen, f"may be a copy of {twin.seen.path}") < GRACE_S
+
+    def _candidates(self, head: bytes, seen: Seen) -> Iterator[Content]:
+        """Contents without a file, or whose file is deleted and read to its end, that begin with `head`."""
+        partition = self._partition_of(seen.path)
+        digests: dict[int, str] = {}
+        deleted = [content for content in self._contents.values() if self._is_deleted(content)]
+        for content in [*deleted, *reversed(self._gone)]:
+            size = content.progress.head_size
+            if 0 < size <= len(head) and (size == HEAD_BYTES or content.partition == partition):
+                if size not in digests:
+                    digests[size] = digest(head[:size])
+                if digests[size] == content.progress.head:
+                    yield content
+
+    @staticmethod
+    def _is_deleted(content: Content) -> bool:
+        if content.quiet_s is None or content.descriptor is None or content.busy or content.whole:
+            return False
+        status = os.fstat(content.descriptor)
+        is_read = (status.st_size, status.st_mtime_ns) == content.read_as
+        return status.st_nlink == 0 and (is_read or status.st_size <= content.progress.offset)
+
+    def _revive(self, content: Content, seen: Seen) -> None:
+        """A content has been found in a file."""
+        if content in self._gone:
+            self._gone.remove(content)
+        if self._contents.get(content.seen.file) is content:
+            del self._contents[content.seen.file]
+        self._close(content)
+        content.moved(seen, gone=False)
+        content.known, content.quiet_s, content.read_as = True, None, None
+        self._contents[seen.file] = content
+        self._waiting.pop(seen.file, None)
+        self._enqueue(content)
+
+    def _may_be_a_copy(self, seen: Seen, descriptor: int, head: bytes) -> bool:
+        """Whether to wait, as a file looks like the beginning of one that is still there."""
+        if _age_s(seen) >= GRACE_S and seen.file not in self._waiting:
+            return False
+        for content in self._alike(head, seen):
+            other = content.descriptor
+            try:
+                other = os.open(content.seen.path, os.O_RDONLY) if other is None else other
+                if begins_alike(descriptor, other):
+                    return self._wait(seen, f"may be a copy of {content.seen.path}") < GRACE_S
+                if not is_known(other, content.progress):  # truncated just now
+                    self._again = True
+                    return True
+            except OSError:
+                continue
+            finally:
+                if content.descriptor is None and other is not None:
+                    os.close(other)
+        self._waiting.pop(seen.file, None)
+        return False
+
+    def _twin(self, head: bytes, seen: Seen) -> Content | None:
+        """A content that is followed and begins with the same bytes."""
+        return next(self._alike(head, seen), None)
+
+    def _alike(self, head: bytes, seen: Seen) -> Iterator[Content]:
+        digests: dict[int, str] = {}
+        log = log_of(seen.path)
+        for content in list(self._contents.values()):
+            size = content.progress.head_size
+            if content.whole or not size or content.seen.file == seen.file:
+                continue
+            if size > len(head):  # a short file: only of the same log, as all files would have to be opened
+                if log_of(content.seen.path) == log:
+                    yield content
+                continue
+            if size not in digests:
+                digests[size] = digest(head[:size])
+            if digests[size] == content.progress.head:
+                yield content
+
+    def _is_newer(self, seen: Seen) -> bool:
+        """Whether a rotation was begun and rotated away while nobody looked: only after a start."""
+        if self._looks:
+            return False
+        log = log_of(seen.path)
+        of_log = [
+            c for c in (*self._contents.values(), *self._gone) if c.is_begun and log_of(c.seen.path) == log
+        ]
+        return bool(of_log) and seen.mtime_ns > max(content.seen.mtime_ns for content in of_log)
+
+    def _has_settled(self, seen: Seen) -> bool:
+        if self._is_complete is not None:
+            try:
+                if self._is_complete(seen):
+                    return True
+            except (*LIBRARY_ERRORS, DataError):
+                pass
+            return self._wait(seen, "is not complete yet") >= INVALID_S
+        if _age_s(seen) >= SETTLE_S and seen.file not in self._waiting:
+            return True
+        return self._wait(seen, "has just been written") >= SETTLE_S
+
+    def _wait(self, seen: Seen, reason: str) -> float:
+        """Let a file wait; gives for how many seconds it has not changed meanwhile."""
+        now = time.monotonic()
+        wait = self._waiting.get(seen.file)
+        if wait is None or _changed(wait.seen, seen):
+            age_s = _age_s(seen) if wait is None else 0.0
+            self._waiting[seen.file] = wait = _Since(seen, now - min(max(age_s, 0.0), _DAY_S), reason)
+        return now - wait.at_s
+
+    def _content_of(self, seen: Seen) -> BinaryIO:
+        return decompressed(
+            cast("BinaryIO", Path(seen.path).open("rb")), seen.path, compression=self._compression
+        )
+
+    def _enqueue(self, content: Content) -> None:
+        """Let it be read after this look: in order of names among all that this look has found."""
+        self._found[content] = None
+
+    def _put_in_order(self) -> None:
+        for content in sorted(self._found, key=lambda content: oldest_first(content.seen.path)):
+            if not content.gone and not content.dropped:
+                self._queues.setdefault(content.partition, {})[content] = None
+        self._found.clear()
+
+    def _drop(self, content: Content) -> None:
+        """Forget a content: its file is finished, and known by its keys."""
+        self._close(content)
+        content.dropped = True
+        if self._contents.get(content.seen.file) is content:
+            del self._contents[content.seen.file]
+        if content in self._gone:
+            self._gone.remove(content)
+
+    def _note_finished(self, partition: str, keys: Iterable[bytes]) -> None:
+        new = [key for key in keys if key not in self._finished]
+        if new:
+            self._finished.add(new)
+            self._news.setdefault(partition, []).extend(new)
+
+    def _keys_of(self, seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
+        version = _version(seen)
+        if version not in self._keys:
+            self._keys[version] = keys_of(seen, descriptor)
+        return self._keys[version]
+
+    def _forget(self, found: Sequence[Seen]) -> None:
+        """Let go of the oldest finished files that are not there any more."""
+        there = {key for seen in found for key in self._keys.get(_version(seen), ())}
+        forgotten = self._finished.forgotten(there, _FINISHED_GONE_MAX)
+        self._finished.remove(forgotten)
+        self._retired_finished.remove(forgotten)
+        self._forgotten += forgotten
+        kept = {_version(seen) for seen in found}
+        self._keys = {version: keys for version, keys in self._keys.items() if version in kept}
+
+    def _reopen(self, content: Content) -> None:
+        descriptor = os.open(content.seen.path, os.O_RDONLY)
+        if seen_as(content.seen.path, os.fstat(descriptor)).file != content.seen.file:
+            os.close(descriptor)
+            raise FileNotFoundError(content.seen.path)
+        content.descriptor = descriptor
+
+    def _close(self, content: Content) -> None:
+        content.close()
+        self._open.pop(content, None)
+
+    def _partition_of(self, path: str) -> str:
+        if self._clock_by == "scan":
+            return "scan"
+        return log_of(path) if self._clock_by == "file" else str(Path(path).parent)
+
+
+def _version(seen: Seen) -> tuple[object, ...]:
+    return seen.path, seen.file, seen.size_bytes, seen.mtime_ns, seen.version
+
+
+def _changed(before: Seen, now: Seen) -> bool:
+    return (before.size_bytes, before.mtime_ns, before.version) != (
+        now.size_bytes,
+        now.mtime_ns,
+        now.version,
+    )
+
+
+def _age_s(seen: Seen) -> float:
+    """How long ago a file was last changed or renamed, by the clock of the day; 0 if that lies ahead."""
+    return max(0.0, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
+
+
+def _files_in(folder: str) -> list[Seen]:
+    try:
+        with os.scandir(folder) as entries:
+            seen = [seen_at(entry.path) for entry in entries]
+    except OSError:
+        return []
+    return [file for file in seen if file is not None]
