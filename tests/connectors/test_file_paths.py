@@ -70,7 +70,7 @@ def test_a_link_sorts_by_its_own_name(tree):
         ("empty", "no .parquet files below empty"),
         ([], "no paths were given"),
         (["2.parquet", "*.parquet"], "2.parquet is named twice, its rows would be read twice"),
-        ("s3://bucket/x.parquet", "s3://bucket/x.parquet is a URL, only local files can be read so far"),
+        ("s3://bucket/x.parquet", "s3://bucket/x.parquet is a URL, not a local path"),
         (3, "a path is a str or a Path, or a list of them, not int"),
     ],
 )
