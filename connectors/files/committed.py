@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arrowstream.connectors.files.history import read_manifest, require_contiguous
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from arrowstream.types import PathLike
+
+_READS_AT_ONCE = 8  # an object store answers slowly, but many at a time
 
 
 def committed_files(folder: PathLike, storage_options: Mapping[str, Any] | None = None) -> list[str]:
@@ -44,7 +48,8 @@ def committed_files(folder: PathLike, storage_options: Mapping[str, Any] | None 
     if not epochs:
         return []
     require_contiguous(medium, epochs)
-    manifests = [read_manifest(medium, epoch) for epoch in epochs]
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        manifests = list(pool.map(partial(read_manifest, medium), epochs))
     if missing := medium.missing(manifests[-1]):
         # Its manifest is there, its files are on their way. Those before it were complete by then.
         later = medium.epochs()

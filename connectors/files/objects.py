@@ -215,20 +215,17 @@ class ObjectOutput:
     def _put_file(self, manifest: Manifest, file: DataFile, outbox: Path) -> None:
         objects = self._objects
         key, source = f"{self._data}/{file.name}", outbox / file.source
-        found = objects.sha256(key)
-        if found is None:
-            if not source.is_file():
-                raise FencedError(f"{source} is gone: a newer process has published epoch {manifest.epoch}")
-            if not objects.put_file_new(key, source, file.sha256):
-                found = objects.sha256(key)
-        failpoints.hit("object.put")
-        if found not in {None, file.sha256}:
-            raise StateError(
-                f"{self.url(file.name)} is not what was published there: its checksum does not match",
-                hint=RESTORE,
+        if not source.is_file():
+            raise FencedError(
+                f"{source} is gone: a newer process has published epoch {manifest.epoch}",
+                hint="let the newer process go on",
             )
+        if not objects.put_file_new(key, source, file.sha256):
+            self._is_there(file)
+        failpoints.hit("object.put")
 
     def _is_there(self, file: DataFile) -> bool:
+        """Whether the object is there; StateError if it is another one."""
         found = self._objects.sha256(f"{self._data}/{file.name}")
         if found not in {None, file.sha256}:
             raise StateError(
@@ -357,6 +354,8 @@ class S3Objects:
         """Put a file if absent, in parts if it is large."""
         if source.stat().st_size <= MULTIPART_BYTES:
             return self._put(key, source.read_bytes(), sha256)
+        if self.sha256(key) is not None:  # before all of it is uploaded in vain
+            return False
         return _retried(functools.partial(self._put_parts, key, source, sha256))
 
     def keys(self, folder: str) -> list[str]:

@@ -73,9 +73,9 @@ def _split(path: PathLike) -> tuple[str | None, str]:
 
 
 def _require_known(protocol: str) -> None:
-    from fsspec.registry import known_implementations
+    from fsspec.registry import available_protocols
 
-    if protocol not in known_implementations:
+    if protocol not in available_protocols():
         raise PlanError(f"no file system is known for {protocol}://", hint='for example "s3://bucket/out"')
 
 
