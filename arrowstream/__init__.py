@@ -22,7 +22,7 @@ from arrowstream.errors import (
     StateError,
 )
 from arrowstream.protocols import Reader, Sink, Source
-from arrowstream.runtime.metrics import Metrics, ProgressListener
+from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, ProgressListener
 from arrowstream.runtime.report import Report
 
 if not _typing.TYPE_CHECKING:  # to a type checker a missing name shall stay missing
@@ -34,6 +34,7 @@ __all__ = [
     "ArrowStreamError",
     "ArrowStreamWarning",
     "ConnectorError",
+    "ConnectorMetrics",
     "DataError",
     "DeadLettersWarning",
     "DynamicGroupBy",

@@ -154,6 +154,12 @@ def shown(value: Any) -> str:
     return _OPERAND.sub(r"\1", _LITERAL_TYPE.sub("", str(value)))
 
 
+def source_name(scan: Scan) -> str:
+    """What the source calls itself."""
+    has_repr = type(scan.source).__repr__ is not object.__repr__
+    return repr(scan.source) if has_repr else type(scan.source).__name__
+
+
 def _title(node: Node) -> str:
     if isinstance(node, RowStep):
         return node.verb.upper()
@@ -165,8 +171,7 @@ def _title(node: Node) -> str:
         return f"LATE ROWS OF {_windows(node)}"
     subject = ""
     if isinstance(node, Scan):
-        has_repr = type(node.source).__repr__ is not object.__repr__
-        subject = repr(node.source) if has_repr else type(node.source).__name__
+        subject = source_name(node)
     elif isinstance(node, EventTime):
         subject = node.column
     elif isinstance(node, Limit):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ import polars as pl
 
 from arrowstream.config import DEAD, DEAD_DTYPE, END_OF_TIME, NO_TIME, PARTITION
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
-from arrowstream.protocols import Reader
+from arrowstream.protocols import ConnectorCounters, Reader
 from arrowstream.runtime.lanes import (
     Held,
     Lane,
@@ -166,6 +166,14 @@ class Feed:
         with self._changed:
             return sum(lane.held_bytes for lane in self._lanes)
 
+    def counters(self) -> ConnectorCounters:
+        """What the readers of this feed have done, all together; from any thread, and after `close`."""
+        with self._changed:
+            each = [lane.counters for lane in self._lanes]
+        return ConnectorCounters(
+            **{name: sum(getattr(one, name) for one in each) for name in ConnectorCounters.__slots__}
+        )
+
     def close(self) -> None:
         """Stop the threads and close the readers. A reader that blocks is closed when it comes back."""
         with self._changed:
@@ -186,11 +194,13 @@ class Feed:
             piece: Piece | None = None
             held: Held | None = None
             error: BaseException | None = None
+            began_s = perf_counter()
             try:
                 result = lane.reader.read(self._read_rows)
                 if result is not None:
                     batch, position = _checked(result)
                     piece, held = self._received(lane, batch, position)
+                lane.measure(piece.frame if piece else None, perf_counter() - began_s)
             except BaseException as raised:  # noqa: BLE001 - Polars' panics are; raised again in next()
                 error = _named(raised, lane.name)
             with self._changed:
@@ -326,6 +336,7 @@ class Feed:
             idle = [lane for lane in self._lanes if lane.reader is not None and not lane.is_reading]
             readers = [lane.reader for lane in idle if lane.reader is not None]
             for lane in idle:
+                lane.told = getattr(lane.reader, "counters", None) or lane.told
                 lane.reader = None
         for reader in readers:
             reader.close()

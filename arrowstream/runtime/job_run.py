@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from arrowstream.errors import ArrowStreamError, PlanError, StateError
 from arrowstream.plan import explain
+from arrowstream.protocols import ConnectorCounters
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec
 from arrowstream.runtime.feed import partition_names
 from arrowstream.runtime.handle import POLL_S
 from arrowstream.runtime.local_run import LocalRun
+from arrowstream.runtime.metrics import ConnectorMetrics
 from arrowstream.runtime.report import Report, count
 from arrowstream.runtime.silence import explain_silence
 from arrowstream.runtime.sinks import SinkSpec
@@ -55,6 +57,7 @@ class JobRun:
         self._run = LocalRun(roots, options, clock)
         if options.checkpoint is not None:
             _check_replayable(self._run.source)
+        self._roots = roots
         self._options = options
         self._clock = clock
         self._stop_s: float | None = None
@@ -89,7 +92,7 @@ class JobRun:
         except BaseException as error:
             self._driver.abort(error)
             raise
-        return self._run.report(outcome, epochs=self._driver.done_epoch())
+        return self._run.report(outcome, epochs=self._driver.done_epoch(), sinks=self._sink_metrics())
 
     def _read(self, recovered: Recovered) -> _Outcome:
         checkpointing = self._options.checkpoint is not None
@@ -191,7 +194,18 @@ class JobRun:
 
     def metrics(self) -> Metrics:
         """How far it is."""
-        return replace(self._run.metrics(), epochs=self._driver.done_epoch())
+        metrics = self._run.metrics()
+        connectors = metrics.connectors + self._sink_metrics()
+        return replace(metrics, epochs=self._driver.done_epoch(), connectors=connectors)
+
+    def _sink_metrics(self) -> tuple[ConnectorMetrics, ...]:
+        """What the engine has seen of each sink, and what the sink itself has counted besides."""
+        found = []
+        for root, progress in zip(self._roots, self._driver.progress, strict=False):  # none before it begins
+            own = getattr(root.sink, "counters", None) or ConnectorCounters()
+            seen = replace(own, rows=progress.rows, bytes=progress.bytes, seconds=progress.busy_s)
+            found.append(ConnectorMetrics.of(root.name, "sink", seen))
+        return tuple(found)
 
     def explain_silence(self) -> str:
         """Why nothing is coming out at the moment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import DEAD, NO_TIME
+from arrowstream.protocols import ConnectorCounters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,8 @@ class Lane:
     held: deque[Held] = field(default_factory=deque)
     held_bytes: int = 0
     rows_read: int = 0
+    measured: ConnectorCounters = field(default_factory=ConnectorCounters)
+    told: ConnectorCounters | None = None
     # of the consumer
     waiting: deque[Piece] = field(default_factory=deque)
     maximum_waiting: int = NO_TIME
@@ -69,6 +72,22 @@ class Lane:
         self.maximum_read = self.maximum
         self.skip_read = self.skip
         self.exhausted = self.ended
+
+    @property
+    def counters(self) -> ConnectorCounters:
+        """What the reader says it has done, else what could be seen of it; also after it has been closed."""
+        told = getattr(self.reader, "counters", None) or self.told
+        if not isinstance(told, ConnectorCounters):
+            return self.measured
+        return replace(told, seconds=told.seconds or self.measured.seconds)
+
+    def measure(self, frame: pl.DataFrame | None, seconds: float) -> None:
+        """Note what a call of the reader gave."""
+        self.measured.seconds += seconds
+        if frame is not None:
+            dead = frame.get_column(DEAD).count() if DEAD in frame.columns else 0
+            self.measured.rows += frame.height - dead
+            self.measured.dead_letters += dead
 
     def may_read(self, share_bytes: int) -> bool:
         """Whether another batch fits; one batch always does."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from arrowstream.errors import ArrowStreamError
-from arrowstream.plan import rewrites
+from arrowstream.plan import explain, rewrites
 from arrowstream.plan.nodes import Sinked
 from arrowstream.runtime.feed import Feed, partition_names
 from arrowstream.runtime.lowering import SCAN_ID, scan_of
-from arrowstream.runtime.metrics import Metrics, RateMeter
+from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, RateMeter
 from arrowstream.runtime.pipeline import Pipeline
 from arrowstream.runtime.report import Report
 
@@ -116,9 +116,21 @@ class LocalRun:
             watermark=pipeline.watermark(),
             queue_bytes=self._feed.queued_bytes if self._feed is not None else 0,
             operators=pipeline.operator_metrics(),
+            connectors=self._source_metrics(),
         )
 
-    def report(self, status: Literal["finished", "stopped"], *, epochs: int) -> Report:
+    def _source_metrics(self) -> tuple[ConnectorMetrics, ...]:
+        if self._feed is None:
+            return ()
+        return (ConnectorMetrics.of(explain.source_name(self.scan), "source", self._feed.counters()),)
+
+    def report(
+        self,
+        status: Literal["finished", "stopped"],
+        *,
+        epochs: int,
+        sinks: tuple[ConnectorMetrics, ...] = (),
+    ) -> Report:
         """What it did, after the end."""
         pipeline = self.pipeline
         assert pipeline is not None
@@ -136,6 +148,7 @@ class LocalRun:
             dead_letters_by_operator=pipeline.dead_letters(),
             dead_letters_unread=pipeline.dead_letters_unread,
             epochs=epochs,
+            connectors=self._source_metrics() + sinks,
             watermark=pipeline.watermark(),
             seconds=self.clock() - self.started_s,
         )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from arrowstream.protocols import ConnectorCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+
+    import pyarrow as pa
 
     from arrowstream.types import JobState
 
@@ -47,6 +51,55 @@ class OperatorMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectorMetrics:
+    """What a source or a sink has done in this run; unlike other counts, not over all runs of the job.
+
+    Attributes
+    ----------
+    name
+        The source or sink, as `explain()` calls it.
+    kind
+        "source" or "sink".
+    files
+        Opened, or published; 0 where there are none.
+    rows
+        Good rows read, or rows taken.
+    bytes
+        As they are stored; 0 where the connector does not know.
+    errors
+        Records or files that were dropped (`on_error="skip"`).
+    dead_letters
+        Records or files that became dead letters.
+    seconds
+        Spent in it, summed over its threads.
+    """
+
+    name: str
+    kind: Literal["source", "sink"]
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+    errors: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, kind: Literal["source", "sink"], counters: ConnectorCounters) -> ConnectorMetrics:
+        """What a connector has counted itself."""
+        return cls(name, kind, **{count: getattr(counters, count) for count in ConnectorCounters.__slots__})
+
+
+def connectors_table(connectors: Sequence[ConnectorMetrics]) -> pa.Table:
+    """A row for each connector, a column for each count."""
+    import pyarrow as pa
+
+    names = [field.name for field in fields(ConnectorMetrics)]
+    dtypes = {"name": pa.string(), "kind": pa.string(), "seconds": pa.float64()}
+    schema = pa.schema([(name, dtypes.get(name, pa.int64())) for name in names])
+    return pa.Table.from_pylist([asdict(connector) for connector in connectors], schema)
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """One look at a run.
 
@@ -78,6 +131,8 @@ class Metrics:
         Waiting between threads.
     operators
         Each operator, from the source down.
+    connectors
+        The source and the sinks.
     """
 
     state: JobState = "running"
@@ -94,6 +149,11 @@ class Metrics:
     epochs: int = 0
     queue_bytes: int = 0
     operators: tuple[OperatorMetrics, ...] = ()
+    connectors: tuple[ConnectorMetrics, ...] = ()
+
+    def connectors_table(self) -> pa.Table:
+        """`connectors` as an Arrow table, one row each."""
+        return connectors_table(self.connectors)
 
     @property
     def fraction(self) -> float | None:

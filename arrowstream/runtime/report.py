@@ -8,15 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from arrowstream.errors import DeadLettersWarning, LateRowsWarning
+from arrowstream.runtime.metrics import connectors_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    import pyarrow as pa
+
+    from arrowstream.runtime.metrics import ConnectorMetrics
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
-    """The outcome of a job. Counts are over all runs of the job, however often it was interrupted.
+    """The outcome of a job. Counts, except those of `connectors`, are over all runs of the job.
 
     Attributes
     ----------
@@ -46,6 +51,8 @@ class Report:
         Those among them that no `.dead_letters()` stream of the run has given.
     epochs
         Epochs published.
+    connectors
+        What the source and the sinks have done in this run.
     watermark
         No earlier event time is expected; None if nothing is known of event time.
     seconds
@@ -64,8 +71,21 @@ class Report:
     dead_letters_by_operator: Mapping[str, int] = field(default_factory=dict)
     dead_letters_unread: int = 0
     epochs: int = 0
+    connectors: tuple[ConnectorMetrics, ...] = ()
     watermark: datetime | None = None
     seconds: float = 0.0
+
+    def connectors_table(self) -> pa.Table:
+        """`connectors` as an Arrow table, one row each.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> report = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda rows: None).run()
+        >>> report.connectors_table().select(["kind", "rows"]).to_pylist()
+        [{'kind': 'source', 'rows': 2}, {'kind': 'sink', 'rows': 2}]
+        """
+        return connectors_table(self.connectors)
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -90,7 +110,36 @@ class Report:
             made = [f"{name} {n:,}" for name, n in self.dead_letters_by_operator.items() if n]
             unread = f", {self.dead_letters_unread:,} of them unread" if self.dead_letters_unread else ""
             lines.append(f"  dead letters: {self.dead_letters:,} ({', '.join(made)}){unread}")
+        lines += [line for connector in self.connectors if (line := _connector_line(connector))]
         return lines
+
+
+def _connector_line(connector: ConnectorMetrics) -> str | None:
+    """What a connector has done besides rows, which the first line says; None if that is nothing."""
+    counts = [
+        count(connector.files, "file") if connector.files else None,
+        size_text(connector.bytes) if connector.bytes else None,
+        f"{count(connector.errors, 'error')} skipped" if connector.errors else None,
+        count(connector.dead_letters, "dead letter") if connector.dead_letters else None,
+    ]
+    told = [text for text in counts if text]
+    return f"  {connector.kind} {connector.name}: {', '.join(told)}" if told else None
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people.
+
+    Examples
+    --------
+    >>> size_text(12_345_678)
+    '12.3 MB'
+    """
+    size, unit = float(size_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
 
 
 def count(number: int, noun: str) -> str:
