@@ -64,9 +64,10 @@ def scan_parquet(
     >>> ars.scan_parquet(folder).collect()["a"].to_list()
     [1, 2]
     """
-    from arrowstream.connectors.files.source import ParquetSource
+    from arrowstream.connectors.files.columnar_source import ParquetSource
+    from arrowstream.connectors.files.options import FileOptions
 
-    files = ParquetSource(source, clock_by=clock_by, storage_options=storage_options)
+    files = ParquetSource(source, FileOptions(clock_by=clock_by, storage_options=storage_options))
     return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
 
@@ -92,9 +93,10 @@ def scan_ipc(
     >>> ars.scan_ipc(folder).collect()["a"].to_list()
     [1, 2]
     """
-    from arrowstream.connectors.files.source import IpcSource
+    from arrowstream.connectors.files.columnar_source import IpcSource
+    from arrowstream.connectors.files.options import FileOptions
 
-    files = IpcSource(source, clock_by=clock_by, storage_options=storage_options)
+    files = IpcSource(source, FileOptions(clock_by=clock_by, storage_options=storage_options))
     return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
 

@@ -12,20 +12,16 @@ from arrowstream.config import DEAD
 from arrowstream.connectors.files.compression import decompressed
 from arrowstream.connectors.files.conform import Fit, Rules, fit
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
+from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.streams import Block, DeadSlot, with_dead
 from arrowstream.errors import ArrowStreamError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from arrowstream.connectors.files.compression import Compression
     from arrowstream.connectors.files.streams import StreamFormat
     from arrowstream.types import Json, OnError
-
-
-def no_labels(path: str) -> Mapping[str, pl.Series]:  # noqa: ARG001 - the signature of those that look at it
-    """No columns that are the same in all rows of a file."""
-    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +43,8 @@ class Decoder:
     compression, decompressed_max
         See `decompressed`.
     labels
-        Columns that are the same in all rows of a file, from its path: by name a series of one value. They
-        take the place of columns of the file that have their names.
+        Columns that are the same in all rows of a file, from its path. They take the place of columns of the
+        file that have their names.
     """
 
     format: StreamFormat
@@ -58,7 +54,7 @@ class Decoder:
     on_error: OnError = "raise"
     compression: Compression = "infer"
     decompressed_max: int | None = None
-    labels: Callable[[str], Mapping[str, pl.Series]] = no_labels
+    labels: FileLabels = field(default_factory=FileLabels)
 
     def head(self, raw: BinaryIO, path: str) -> pl.Schema:
         """Columns of a file, as its head has them; `raw` is closed."""
@@ -94,7 +90,9 @@ class Decoder:
         else:
             typed = pl.Schema({name: self.schema.get(name, pl.String()) for name in written})
         wanted = [name for name in self.columns if name in self.schema]
-        fitting = fit(path, typed, self.schema, wanted, self.rules)
+        labelled = self.labels.schema
+        own = pl.Schema({name: dtype for name, dtype in typed.items() if name not in labelled})
+        fitting = fit(path, own or typed, self.schema, wanted, self.rules)
         if self.format.is_sparse:
             return self.schema, Fit(tuple(wanted or self.schema.names()[:1]), None)
         return typed, fitting
@@ -102,9 +100,9 @@ class Decoder:
     def shaped(self, frame: pl.DataFrame, path: str, fitting: Fit) -> pl.DataFrame:
         """What is wanted, and DEAD if it is there, of a frame that has what `fitting` reads."""
         fitted = fitting(frame)
-        labels = self.labels(path)
-        if not labels and fitted.columns[: len(self.columns)] == list(self.columns):
+        if tuple(fitted.columns[: len(self.columns)]) == self.columns:
             return fitted
+        labels = self.labels(path)
         dead = frame.get_column(DEAD) if DEAD in frame.columns else None
         columns = []
         for name in self.columns:
@@ -117,9 +115,9 @@ class Decoder:
 
     def dead_file(self, path: str, error: ArrowStreamError) -> pl.DataFrame:
         """One dead slot, for what is left of a file that cannot be read on."""
-        labels = self.labels(path)
-        dtypes = {name: labels[name].dtype if name in labels else self.schema[name] for name in self.columns}
-        return with_dead(pl.DataFrame(schema=dtypes), [DeadSlot(0, None, error.fact, "file")], path)
+        schema = {**self.schema, **self.labels.schema}
+        nothing = pl.DataFrame(schema={name: schema[name] for name in self.columns})
+        return with_dead(nothing, [DeadSlot(0, None, error.fact, "file")], path)
 
     def _content(self, raw: BinaryIO, path: str) -> BinaryIO:
         return decompressed(raw, path, compression=self.compression, max_bytes=self.decompressed_max)

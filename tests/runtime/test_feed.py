@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.config import DEAD, DEAD_DTYPE, END_OF_TIME, NO_TIME, PARTITION
-from arrowstream.connectors.files.source import ParquetSource
+from arrowstream.connectors.files.columnar_source import ParquetSource
+from arrowstream.connectors.files.options import FileOptions
 from arrowstream.errors import ConnectorError, DataError
 from arrowstream.runtime import feed as feed_module
 from arrowstream.runtime.feed import Feed
@@ -494,7 +495,7 @@ def test_files_give_the_same_rows_whatever_the_bytes(tmp_path, clock_by):
         ids = [index * 1000 + row for row in range(400)]
         frame = pl.DataFrame({"t": pl.Series(column_).cast(pl.Datetime("us")), "id": ids})
         frame.write_parquet(tmp_path / f"{index}.parquet", row_group_size=90)
-    source = ParquetSource(tmp_path, clock_by=clock_by, event_time="t")
+    source = ParquetSource(tmp_path, FileOptions(clock_by=clock_by), event_time="t")
     expected = (
         merge_oracle(times)
         if clock_by == "file"
@@ -521,11 +522,12 @@ def test_a_process_ends_with_a_feed_open(tmp_path):
     for index in range(3):
         pl.DataFrame({"t": range(200_000)}).write_parquet(tmp_path / f"{index}.parquet", row_group_size=5000)
     script = f"""
-        from arrowstream.connectors.files.source import ParquetSource
+        from arrowstream.connectors.files.columnar_source import ParquetSource
+        from arrowstream.connectors.files.options import FileOptions
         from arrowstream.runtime.feed import Feed
         feeds = []
         for clock_by in ("scan", "file"):
-            source = ParquetSource({str(tmp_path)!r}, clock_by=clock_by, event_time="t")
+            source = ParquetSource({str(tmp_path)!r}, FileOptions(clock_by=clock_by), event_time="t")
             feeds.append(Feed(source, event_time="t", queue_bytes=1))
             while feeds[-1].next(100, 1) is None:
                 pass

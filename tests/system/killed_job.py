@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from system.torn import TornSource
 
 import arrowstream as ars
-from arrowstream.connectors.files.source import ParquetSource
+from arrowstream.connectors.files.columnar_source import ParquetSource
+from arrowstream.connectors.files.options import FileOptions
 
 PRICE = pl.col("price")
 
@@ -53,7 +54,7 @@ def rows(root: Path) -> list[ars.Job]:
 
 def letters(root: Path) -> list[ars.Job]:
     """Windows of good rows, and the dead letters of four kinds of bad ones."""
-    torn = TornSource(ParquetSource(root / "data", clock_by="file"), PRICE % 17 == 0)
+    torn = TornSource(ParquetSource(root / "data", FileOptions(clock_by="file")), PRICE % 17 == 0)
     bids = (
         ars.scan(torn)
         .with_columns(t=pl.when(PRICE % 13 > 0).then("date_time"))

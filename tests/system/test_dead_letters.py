@@ -14,7 +14,8 @@ from system.torn import TornSource
 
 import arrowstream as ars
 from arrowstream.config import DEAD_LETTERS
-from arrowstream.connectors.files.source import ParquetSource
+from arrowstream.connectors.files.columnar_source import ParquetSource
+from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.memory.source import BatchesSource, FrameSource
 
 START = datetime(2026, 1, 1)
@@ -119,7 +120,7 @@ def test_of_several_partitions_each_letter_says_its_place(tmp_path, batch_rows, 
     for number in range(3):
         part = frame_of(kinds[number * 100 : number * 100 + 100], start=number * 37)
         part.write_parquet(tmp_path / f"{number}.parquet", row_group_size=30)
-    source = ParquetSource(tmp_path, clock_by="file")
+    source = ParquetSource(tmp_path, FileOptions(clock_by="file"))
     found = main_of(source).dead_letters().collect(batch_rows=batch_rows, threads=threads, progress=False)
     times, files = [], source.partitions()
     for name in files:
