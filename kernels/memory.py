@@ -37,6 +37,9 @@ load_byte: Any = intrinsic(_loader(8))
 load_half: Any = intrinsic(_loader(32))
 """`load_half(address: uint64) -> uint64`: four bytes."""
 
+load_short: Any = intrinsic(_loader(16))
+"""`load_short(address: uint64) -> uint64`: two bytes."""
+
 
 def _storer(bits: int) -> Callable[..., Any]:
     """Code that stores the low `bits` bits of an integer, at any alignment, at an address."""
@@ -67,15 +70,23 @@ store_byte: Any = intrinsic(_storer(8))
 """`store_byte(address: uint64, value: uint64)`: its lowest byte."""
 
 
-def _trailing_zeros(_: Any, value: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+def _counter(name: str) -> Callable[..., Any]:
+    """Code that counts the zeros at one end of an integer."""
 
-    return types.uint64(types.uint64), generate
+    def count(_: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, name)(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+        return types.uint64(types.uint64), generate
+
+    return count
 
 
-trailing_zeros: Any = intrinsic(_trailing_zeros)
+trailing_zeros: Any = intrinsic(_counter("cttz"))
 """`trailing_zeros(value: uint64) -> uint64`: 64 for 0."""
+
+leading_zeros: Any = intrinsic(_counter("ctlz"))
+"""`leading_zeros(value: uint64) -> uint64`: 64 for 0."""
 
 
 def _prefetch(_: Any, address: Any) -> Any:

@@ -238,27 +238,24 @@ class _Finder:
 
         source = self._source
         found = np.zeros(3, np.int64)
-        searched = 0
         while True:
             status = k.find_blocks(
                 source.data, source.end, source.begin, self._sync, self._least, self._segments, found
             )
             count = int(found[0])
             if count or status == k.BROKEN:
-                broken = "no block is here, or it does not end with the file's marker"
-                return self._segments[: 3 * count].reshape(-1, 3), broken if status == k.BROKEN else None
-            available, wanted = source.end - source.begin, int(found[2])
+                broken = None
+                if status == k.BROKEN:
+                    broken = "no block is here, or it does not end with the file's marker"
+                return self._segments[: 3 * count].reshape(-1, 3), broken
+            wanted = int(found[2])
             if wanted > self._bytes_max:
                 fact = f"a block of {wanted:,} bytes, more than the {self._bytes_max:,} that one may have"
                 return self._segments[:0].reshape(-1, 3), fact
-            # Its own marker cannot be within a block: the block is not as large as it says.
-            at = source.find(self._marker, max(searched - MARKER_BYTES + 1, 0))
-            if 0 <= at < wanted - MARKER_BYTES:
-                return self._segments[:0].reshape(-1, 3), "the block ends before its size"
-            searched = available
+            available = source.end - source.begin
             if not source.more(BLOCK_BYTES):
-                nothing = self._segments[:0].reshape(-1, 3)
-                return nothing, "the file ends within the block" if available else None
+                broken = "the file ends within the block" if available else None
+                return self._segments[:0].reshape(-1, 3), broken
 
     def resynchronised(self, error: str) -> DeadBlock:
         """Pass over what is no block: up to the next marker, or to the end."""
@@ -309,15 +306,14 @@ def _unpacked(
         error = None
         try:
             content = unpack(stored[begin:end], bytes_max)
-            most = len(content) // least_bytes if least_bytes else k.EMPTY_ITEMS_MAX
-            if records > most:
-                error = f"a block of {len(content):,} bytes cannot hold {records:,} records"
+            if records > (len(content) // least_bytes if least_bytes else k.EMPTY_ITEMS_MAX):
+                error = f"{len(content):,} bytes cannot hold {records:,} records"
+            else:
+                contents.append(content)
+                counts.append(records)
+                total += len(content)
         except BlockError as damage:
-            error = f"the block cannot be decompressed: {damage}"
-        if error is None:
-            contents.append(content)
-            counts.append(records)
-            total += len(content)
+            error = f"it cannot be decompressed: {damage}"
         if contents and (error is not None or total >= BLOCK_BYTES or index + 1 == len(group.segments)):
             after = index + (error is None)
             yield from _cut(_joined(contents, counts, total, group.offsets[first : after + 1]))

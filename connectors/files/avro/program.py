@@ -259,6 +259,7 @@ class Memory:
             fields.append(pa.field(name, array.type, metadata=metadata))
         batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
         frame = pl.DataFrame(pl.from_arrow(batch, rechunk=False))
+        frame.columns = list(self.program.columns)  # Polars gives a name to one that has none
         expected = pl.Schema({name: place.node.dtype for name, place in self.program.columns.items()})
         different = {name: dtype for name, dtype in expected.items() if frame.schema[name] != dtype}
         return frame.cast(different) if different else frame  # type: ignore[arg-type]
