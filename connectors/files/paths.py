@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from glob import glob, has_magic
+from glob import glob
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -149,16 +149,9 @@ def no_files_below(pattern: str, suffixes: tuple[str, ...]) -> PlanError:
     )
 
 
-def fixed_length(pattern: str) -> int:
-    """How much of a glob has no wildcard, up to the end of a folder.
-
-    Examples
-    --------
-    >>> fixed_length("bids/day=*/a.parquet")
-    5
-    """
-    magic = _MAGIC.search(pattern)
-    return len(pattern) if magic is None else pattern.rfind("/", 0, magic.start()) + 1
+def is_glob(pattern: str) -> bool:
+    """Whether it has wildcards."""
+    return _MAGIC.search(pattern) is not None
 
 
 def _files_of(pattern: str, suffixes: tuple[str, ...]) -> list[Found]:
@@ -172,7 +165,7 @@ def _files_of(pattern: str, suffixes: tuple[str, ...]) -> list[Found]:
     if path.exists():  # also if its name has glob characters
         return [Found(_absolute(path))]
     found: list[str] = []
-    if has_magic(str(path)):
+    if is_glob(str(path)):
         for match in map(Path, glob(str(path), recursive=True)):  # noqa: PTH207 - takes absolute patterns too
             if not match.is_dir():
                 found.append(_absolute(match))
@@ -182,8 +175,7 @@ def _files_of(pattern: str, suffixes: tuple[str, ...]) -> list[Found]:
         raise PlanError(
             f"no file matches {pattern}", hint=f"relative paths start at the working directory, {Path.cwd()}"
         )
-    start = fixed_length(_absolute(path))
-    return [Found(file, start) for file in found]
+    return [Found(file) for file in found]
 
 
 def _files_below(directory: Path, suffixes: tuple[str, ...]) -> list[str]:

@@ -65,15 +65,13 @@ class Place(Protocol):
         ...
 
     def open(self, file: FoundFile | str) -> BinaryIO:
-        """The bytes from front to back, read ahead in the background; closed by the caller.
+        """The bytes, read ahead in the background from now on; closed by the caller.
 
+        It can seek, unless the place does not say how long the file is. Remote files
+        (`remote_files.RemoteStream`) answer at the first `read`: several can be opened ahead.
         Given as it was found, it is that version or a ConnectorError: when it is opened, and where the
         place can tell, in the middle.
         """
-        ...
-
-    def open_ranges(self, file: FoundFile) -> BinaryIO:
-        """The bytes in any order: nothing is read that is not asked for. Otherwise like `open`."""
         ...
 
     def check_unchanged(self, file: FoundFile) -> None:
@@ -134,10 +132,6 @@ class LocalPlace:
             return Path(path).open("rb")
         except OSError as error:
             raise translated(error, path, "data") from error
-
-    def open_ranges(self, file: FoundFile) -> BinaryIO:
-        """See `Place`."""
-        return self.open(file)
 
     def check_unchanged(self, file: FoundFile) -> None:
         """See `Place`."""

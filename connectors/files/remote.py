@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 from arrowstream.connectors.files.credentials import credentials, shown
 from arrowstream.connectors.files.paths import (
     Found,
-    fixed_length,
     in_natural_order,
+    is_glob,
     is_hidden,
     named,
     no_files_below,
@@ -18,7 +18,7 @@ from arrowstream.connectors.files.paths import (
 )
 from arrowstream.connectors.files.place_errors import missing_client, place_error, unknown_scheme
 from arrowstream.connectors.files.places import FoundFile, check_same
-from arrowstream.connectors.files.remote_files import RemoteFile, as_binary
+from arrowstream.connectors.files.remote_files import RemoteFile, RemoteStream
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
@@ -98,11 +98,16 @@ class RemotePlace:
 
     def open(self, file: FoundFile | str) -> BinaryIO:
         """See `Place`."""
-        return as_binary(self._opened(file).stream())
-
-    def open_ranges(self, file: FoundFile) -> BinaryIO:
-        """See `Place`."""
-        return as_binary(self._opened(file).ranges())
+        found = file if isinstance(file, FoundFile) else self.stat(file)
+        filesystem, inner = self._located(self._urls.get(found.path, found.path))
+        remote = RemoteFile(
+            filesystem,
+            inner,
+            found,
+            told=lambda error: self._told(error, found.path),
+            check=lambda: self.check_unchanged(found),
+        )
+        return cast("BinaryIO", RemoteStream(remote))
 
     def check_unchanged(self, file: FoundFile) -> None:
         """See `Place`."""
@@ -116,7 +121,7 @@ class RemotePlace:
             found = search.matching(inner, suffixes)
         except Exception as error:  # noqa: BLE001 - clients raise what they like
             raise self._told(error, shown(pattern)) from None
-        if not found and fixed_length(inner) == len(inner):
+        if not found and not is_glob(inner):
             raise no_files_below(shown(pattern), suffixes)
         if not found:
             raise PlanError(f"no file matches {shown(pattern)}", hint="check the bucket and the pattern")
@@ -145,17 +150,6 @@ class RemotePlace:
             found = list(pool.map(self.stat, names))
         by_path = {file.path: file for file in found}
         return [by_path[file.path] for file in in_natural_order(Found(path) for path in by_path)]
-
-    def _opened(self, file: FoundFile | str) -> RemoteFile:
-        found = file if isinstance(file, FoundFile) else self.stat(file)
-        filesystem, inner = self._located(self._urls.get(found.path, found.path))
-        return RemoteFile(
-            filesystem,
-            inner,
-            found,
-            told=lambda error: self._told(error, found.path),
-            check=lambda: self.check_unchanged(found),
-        )
 
     def _located(self, url: str) -> Located:
         from fsspec.core import url_to_fs
@@ -190,17 +184,15 @@ class _Search:
 
     def matching(self, pattern: str, suffixes: tuple[str, ...]) -> list[FoundFile]:
         """See `Place.find`."""
-        fixed = fixed_length(pattern)
-        if fixed == len(pattern):
+        if not is_glob(pattern):
             info = self.filesystem.info(pattern)
-            return self._files([info], None) if info["type"] == "file" else self._below(pattern, suffixes)
-        start = len(pattern[:fixed].lstrip("/"))
+            return self._files([info]) if info["type"] == "file" else self._below(pattern, suffixes)
         matches = list(self.filesystem.glob(pattern, detail=True).values())
-        found = self._files(matches, start)
+        found = self._files(matches)
         if "**" not in pattern:  # with "**" the files below match by themselves
             folders = [str(match["name"]) for match in matches if match.get("type") == "directory"]
             below = [file for folder in folders for file in self._below(folder, suffixes)]
-            found += [replace(file, hive_start=len(self.before) + start, in_folder=False) for file in below]
+            found += [replace(file, hive_start=0, in_folder=False) for file in below]
         return found
 
     def _below(self, folder: str, suffixes: tuple[str, ...]) -> list[FoundFile]:
@@ -208,20 +200,19 @@ class _Search:
         start = len(root) + 1 if root else 0
         infos = self.filesystem.find(folder, detail=True).values()
         return [
-            replace(file, in_folder=True)
-            for file in self._files(infos, start)
+            replace(file, hive_start=len(self.before) + start, in_folder=True)
+            for file in self._files(infos)
             if (path := self.inner(file)).lower().endswith(suffixes)
             and not any(map(is_hidden, path[start:].split("/")))
         ]
 
-    def _files(self, infos: Iterable[Mapping[str, Any]], start: int | None) -> list[FoundFile]:
+    def _files(self, infos: Iterable[Mapping[str, Any]]) -> list[FoundFile]:
         """Those that are files; some tools put objects for folders, which end in "/"."""
         return [
             FoundFile(
                 f"{self.before}{str(info['name']).lstrip('/')}{self.after}",
                 _size(info),
                 _version(self.filesystem, info),
-                0 if start is None else len(self.before) + start,
             )
             for info in infos
             if info.get("type") == "file" and not str(info["name"]).endswith("/")

@@ -8,8 +8,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from arrowstream.connectors.files.errors import changed
 
@@ -36,13 +35,16 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="arrowstream-remote")
 
 
-def as_binary(file: io.RawIOBase) -> BinaryIO:
-    """The same, as the type that callers know."""
-    return cast("BinaryIO", file)
-
-
-class _NoRangesError(Exception):
+class NoRangesError(Exception):
     """The server sends whole files only."""
+
+
+class _Coming(NamedTuple):
+    """A range [start, end) that is being fetched."""
+
+    start: int
+    end: int
+    future: Future[bytes]
 
 
 class RemoteFile:
@@ -93,14 +95,6 @@ class RemoteFile:
         """Whether it is worth asking for several ranges at a time."""
         return bool(self._filesystem.async_impl)
 
-    def stream(self) -> io.RawIOBase:
-        """The file from front to back."""
-        return _StreamFile(self)
-
-    def ranges(self) -> io.RawIOBase:
-        """The file in any order."""
-        return RangeFile(self)
-
     def fetch(self, start: int, end: int) -> bytes:
         """The bytes [start, end) of the file.
 
@@ -114,7 +108,7 @@ class RemoteFile:
             try:
                 with self._lanes:
                     return self._fetched(start, end)
-            except _NoRangesError:
+            except NoRangesError:
                 raise
             except Exception as error:  # noqa: BLE001 - clients raise what they like
                 told = self.told(error)
@@ -150,7 +144,7 @@ class RemoteFile:
         except ValueError as error:
             file.close()
             if "range requests" in str(error):
-                raise _NoRangesError from None
+                raise NoRangesError from None
             raise
         except BaseException:
             file.close()
@@ -189,237 +183,175 @@ class RemoteFile:
         return headers
 
 
-class _Bytes(io.RawIOBase):
-    """What reading from a place in a file is made of: `read`, `seek` and `_at` are the others'."""
+class RemoteStream(io.RawIOBase):
+    """Reads ahead: more and larger blocks, the longer it is read without a jump.
 
-    _at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        into = memoryview(buffer).cast("B")
-        piece = self.read(len(into))
-        assert piece is not None
-        into[: len(piece)] = piece
-        return len(piece)
-
-    def readall(self) -> bytes:
-        return self.read() or b""
-
-
-class _StreamFile(_Bytes):
-    """Reads ahead: more and larger blocks, the longer it is read without a jump."""
+    Ranges that are needed in another order are asked for with `prefetch`: they come together.
+    """
 
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
-        self._size = file.found.size_bytes
+        self._size_bytes = file.found.size_bytes
         self._at = 0
-        self._block = memoryview(b"")
-        self._coming: deque[tuple[int, int, Future[bytes]]] = deque()
+        self._block = b""
+        self._block_start = 0
+        self._coming: deque[_Coming] = deque()  # one after the other, without gaps
+        self._fetched: list[_Coming] = []
         self._ahead = 0
         self._block_bytes = _BLOCK_BYTES_MIN
-        self._whole: Any = None
+        self._whole: Any = None  # the client's own stream, where the server has no ranges
+        self._whole_at = 0
         self._is_checked = file.is_pinned
-        if self._size < 0:
+        if self._size_bytes < 0:
             self._whole = file.whole()
         elif file.is_remote:
             self._ask(0)
 
-    def seekable(self) -> bool:
-        return self._whole is None
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Nothing is fetched until it is read."""
-        if self._whole is not None:
-            raise io.UnsupportedOperation("the server sends this file from front to back only")
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        to = max(0, base + offset)
-        ahead = to - self._at
-        self._block = self._block[ahead:] if 0 <= ahead <= len(self._block) else memoryview(b"")
-        self._at = to
-        return to
-
-    def read(self, size: int = -1) -> bytes:
-        pieces: list[memoryview | bytes] = []
-        left = size if size >= 0 else None
-        while left is None or left > 0:
-            if not self._block and not self._advance():
-                break
-            piece = self._block if left is None else self._block[:left]
-            self._block = self._block[len(piece) :]
-            self._at += len(piece)
-            left = None if left is None else left - len(piece)
-            pieces.append(piece)
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-
-    def close(self) -> None:
-        if not self.closed:
-            for _, _, future in self._coming:
-                future.cancel()
-            self._coming.clear()
-            self._file.close()
-            if self._whole is not None:
-                self._whole.close()
-        super().close()
-
-    def _advance(self) -> bool:
-        """Get the block that begins here; False at the end."""
-        if self._whole is None:
-            if self._at >= self._size:
-                self._check_end()
-                return False
-            try:
-                self._block = memoryview(self._next())
-            except _NoRangesError:
-                self._restart()
-            else:
-                return True
-        try:
-            self._block = memoryview(self._whole.read(_PIECE_BYTES))
-        except Exception as error:  # noqa: BLE001 - clients raise what they like
-            raise self._file.told(error) from None
-        if not self._block:
-            self._check_end()
-        return bool(self._block)
-
-    def _next(self) -> bytes:
-        if not self._file.is_remote:
-            return self._file.fetch(self._at, min(self._at + _BLOCK_BYTES_MAX, self._size))
-        while self._coming and not self._coming[0][0] <= self._at < self._coming[0][1]:
-            self._coming.popleft()[2].cancel()  # jumped over
-            self._ahead, self._block_bytes = 0, _BLOCK_BYTES_MIN
-        if not self._coming:
-            self._ask(self._at)
-        start, end, future = self._coming.popleft()
-        asked = self._coming[-1][1] if self._coming else end
-        while len(self._coming) < self._ahead and asked < self._size:
-            asked = self._ask(asked)
-        self._ahead = min(_LANES_MAX, self._ahead + 1)
-        return future.result()[self._at - start :]
-
-    def _ask(self, start: int) -> int:
-        end = min(start + self._block_bytes, self._size)
-        self._coming.append((start, end, _threads().submit(self._file.fetch, start, end)))
-        self._block_bytes = min(_BLOCK_BYTES_MAX, 4 * self._block_bytes)
-        return end
-
-    def _restart(self) -> None:
-        """Read the whole file instead, from where we are."""
-        for _, _, future in self._coming:
-            future.cancel()
-        self._coming.clear()
-        self._whole = self._file.whole()
-        left = self._at
-        while left > 0:
-            try:
-                piece = self._whole.read(min(left, _PIECE_BYTES))
-            except Exception as error:  # noqa: BLE001 - clients raise what they like
-                raise self._file.told(error) from None
-            if not piece:
-                raise changed(self._file.found.path)
-            left -= len(piece)
-
-    def _check_end(self) -> None:
-        if not self._is_checked:
-            self._is_checked = True
-            self._file.check()
-
-
-class RangeFile(_Bytes):
-    """Any range of a file; those asked for with `prefetch` come together, and are kept until `release`."""
-
-    def __init__(self, file: RemoteFile) -> None:
-        self._file = file
-        self._at = 0
-        self._pieces: list[tuple[int, int, Future[bytes]]] = []
-        self._copy: BinaryIO | None = None  # of the whole file, where the server has no ranges
-
-    def seekable(self) -> bool:
+    def readable(self) -> bool:
         """See `io.RawIOBase`."""
         return True
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    def seekable(self) -> bool:
+        """See `io.RawIOBase`; a server without ranges may show later."""
+        return self._whole is None
+
+    def tell(self) -> int:
         """See `io.RawIOBase`."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size()}[whence]
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """See `io.RawIOBase`; nothing is fetched until it is read."""
+        if self._size_bytes < 0:
+            raise io.UnsupportedOperation("the server sends this file from front to back only")
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Begin to fetch the ranges [start, end): those that are near each other as one."""
-        if not self._file.is_remote or self._copy is not None:
-            return
-        for start, end in joined(ranges):
-            cuts = range(start, end, _BLOCK_BYTES_MAX)
-            self._pieces += [
-                (cut, stop, _threads().submit(self._file.fetch, cut, stop))
-                for cut in cuts
+        if self._file.is_remote and self._whole is None:
+            self._fetched += [
+                _Coming(cut, stop, _threads().submit(self._file.fetch, cut, stop))
+                for start, end in joined(ranges)
+                for cut in range(start, end, _BLOCK_BYTES_MAX)
                 if (stop := min(cut + _BLOCK_BYTES_MAX, end))
             ]
 
-    def release(self) -> None:
-        """Forget what was fetched."""
-        for _, _, future in self._pieces:
-            future.cancel()
-        self._pieces = []
+    def release(self, before: int) -> None:
+        """Forget what was fetched with `prefetch` and ends before this place."""
+        for range_ in self._fetched:
+            if range_.end <= before:
+                range_.future.cancel()
+        self._fetched = [range_ for range_ in self._fetched if range_.end > before]
 
     def read(self, size: int = -1) -> bytes:
+        """See `io.RawIOBase`; less than `size` only at the end."""
+        pieces: list[bytes] = []
+        left = size
+        while left and (piece := self._piece(left)):
+            self._at += len(piece)
+            left -= len(piece) if left > 0 else 0
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: Any) -> int:
         """See `io.RawIOBase`."""
-        end = self._size() if size < 0 else min(self._at + size, self._size())
-        try:
-            piece = self._read(self._at, end) if self._copy is None and self._at < end else b""
-        except _NoRangesError:
-            self._copy = self._copied()
-        if self._copy is not None:
-            self._copy.seek(self._at)
-            piece = self._copy.read(max(0, end - self._at))
-        self._at += len(piece)
-        return piece
+        into = memoryview(buffer).cast("B")
+        piece = self.read(len(into))
+        into[: len(piece)] = piece
+        return len(piece)
+
+    def readall(self) -> bytes:
+        """See `io.RawIOBase`."""
+        return self.read()
 
     def close(self) -> None:
         """See `io.RawIOBase`."""
         if not self.closed:
-            self.release()
+            for coming in (*self._coming, *self._fetched):
+                coming.future.cancel()
+            self._coming.clear()
+            self._fetched.clear()
+            self._block = b""
             self._file.close()
-            if self._copy is not None:
-                self._copy.close()
+            if self._whole is not None:
+                self._whole.close()
         super().close()
 
-    def _read(self, start: int, end: int) -> bytes:
-        parts = []
-        while start < end:
-            piece = next((piece for piece in self._pieces if piece[0] <= start < piece[1]), None)
-            if piece is None:
-                stop = min((first for first, _, _ in self._pieces if first > start), default=end)
-                parts.append(self._file.fetch(start, min(stop, end)))
+    def _piece(self, size: int) -> bytes:
+        """Some bytes from here on; none at the end."""
+        if not 0 <= self._at - self._block_start < len(self._block) and not self._advance():
+            return b""
+        first = self._at - self._block_start
+        return self._block[first : first + size if size >= 0 else None]
+
+    def _advance(self) -> bool:
+        """Get the block that is here; False at the end."""
+        if self._whole is None:
+            if self._at >= self._size_bytes:
+                self._check_end()
+                return False
+            try:
+                self._block_start, self._block = self._next()
+            except NoRangesError:
+                for coming in (*self._coming, *self._fetched):
+                    coming.future.cancel()
+                self._coming.clear()
+                self._fetched.clear()
             else:
-                first, _, future = piece
-                parts.append(future.result()[start - first : end - first])
-            start += len(parts[-1])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                return True
+        self._block = self._of_whole()
+        self._block_start = self._at
+        if not self._block:
+            self._check_end()
+        return bool(self._block)
 
-    def _size(self) -> int:
-        if self._file.found.size_bytes < 0 and self._copy is None:
-            self._copy = self._copied()
-        if self._copy is not None:
-            return self._copy.seek(0, io.SEEK_END)
-        return self._file.found.size_bytes
+    def _next(self) -> tuple[int, bytes]:
+        if not self._file.is_remote:
+            return self._at, self._file.fetch(self._at, min(self._at + _BLOCK_BYTES_MAX, self._size_bytes))
+        fetched = next((range_ for range_ in self._fetched if range_.start <= self._at < range_.end), None)
+        if fetched is not None:
+            return fetched.start, fetched.future.result()
+        while self._coming and not self._coming[0].start <= self._at < self._coming[0].end:
+            self._coming.popleft().future.cancel()  # jumped over
+            self._ahead, self._block_bytes = 0, _BLOCK_BYTES_MIN
+        if not self._coming:
+            self._ask(self._at)
+        coming = self._coming.popleft()
+        asked = self._coming[-1].end if self._coming else coming.end
+        while len(self._coming) < self._ahead and asked < self._size_bytes:
+            asked = self._ask(asked)
+        self._ahead = min(_LANES_MAX, self._ahead + 1)
+        return coming.start, coming.future.result()
 
-    def _copied(self) -> BinaryIO:
-        copy = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - closed with this file
-        whole = self._file.whole()
+    def _ask(self, start: int) -> int:
+        end = min(start + self._block_bytes, self._size_bytes)
+        self._coming.append(_Coming(start, end, _threads().submit(self._file.fetch, start, end)))
+        self._block_bytes = min(_BLOCK_BYTES_MAX, 4 * self._block_bytes)
+        return end
+
+    def _of_whole(self) -> bytes:
+        """The next piece of the client's own stream, begun again if we are behind it."""
+        if self._whole is None or self._at < self._whole_at:
+            if self._whole is not None:
+                self._whole.close()
+            self._whole, self._whole_at = self._file.whole(), 0
         try:
-            while piece := whole.read(_PIECE_BYTES):
-                copy.write(piece)
+            while self._whole_at < self._at:
+                skipped = self._whole.read(min(self._at - self._whole_at, _PIECE_BYTES))
+                if not skipped:
+                    return b""
+                self._whole_at += len(skipped)
+            piece = cast("bytes", self._whole.read(_PIECE_BYTES))
         except Exception as error:  # noqa: BLE001 - clients raise what they like
-            copy.close()
             raise self._file.told(error) from None
-        finally:
-            whole.close()
-        return copy
+        self._whole_at += len(piece)
+        return piece
+
+    def _check_end(self) -> None:
+        if not self._is_checked:
+            self._is_checked = True
+            self._file.check()
 
 
 def joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
