@@ -12,7 +12,7 @@ import polars as pl
 import arrowstream as ars
 from arrowstream.errors import ArrowStreamError, JobNeverRunWarning, PlanError
 from arrowstream.pipelines.aggregates import split
-from arrowstream.pipelines.mistakes import Mistake, Path
+from arrowstream.pipelines.mistakes import Mistake, Path, Place
 from arrowstream.pipelines.models import OPTIONS, SCANS, SINKS, STEPS
 from arrowstream.pipelines.sql import Query
 from arrowstream.plan.schema import out_schema
@@ -40,12 +40,13 @@ _SQL_HINTS = (
         "aggregate the rows of a window instead: a step group_by_dynamic, with agg",
     ),
     ("compare: pl.col(…)", "compare: price > 0"),
+    ('.alias("…")', "give one of them another name: … AS name"),
 )
 """Hints of the API that speak of Python, and what to say in a file."""
 
-_VERB = re.compile(r"^(?:scan|filter|remove|select|with_columns|agg|group_by_dynamic|with_event_time): ")
+_VERB = re.compile(rf"^(?:scan|agg|{'|'.join(STEPS)}): ")
 _QUOTED = re.compile(r'"([^"]+)"')
-_INPUT_HINT = "lint can do without the input: --no-input"
+_INPUT_HINT = "paths begin at the folder of this file; lint can do without the input: --no-input"
 
 
 @dataclass(slots=True)
@@ -100,8 +101,8 @@ class Builder:
                 return scan(files, **options)
             except ArrowStreamError as error:
                 about = self._about(("source",), format_, options, error)
-                self._add(about, error, hint=_INPUT_HINT if len(about) < 2 or about[1] == format_ else None)
-                wrong = str(about[1]) if len(about) > 1 else format_
+                wrong = about[1] if len(about) > 1 else format_
+                self._add(about, error, hint=_INPUT_HINT if wrong == format_ else None)
                 if wrong not in options:
                     return None
                 left_out = ("event_time", "lateness") if wrong in ("event_time", "lateness") else (wrong,)
@@ -153,7 +154,8 @@ class Builder:
         kept = stream
         if query.where is not None:
             where = query.where
-            kept = self._tried(path, "sql", {}, lambda: stream.filter(where)) or stream
+            filtered = self._tried(path, "sql", {}, lambda: stream.filter(where))
+            kept = stream if filtered is None else filtered
         return self._tried(path, "sql", {}, lambda: kept.select(*query.items))
 
     def _expressions(self, path: Path, stream: ars.Stream, verb: str, main: Any) -> ars.Stream | None:
@@ -302,12 +304,18 @@ class Builder:
                 return found[0]
         return (*path, verb)
 
+    def _place(self, path: Path, error: ArrowStreamError) -> Place:
+        """Where the value is, or its key, if the error quotes that."""
+        document = self.checked.document
+        is_column = path[-2:-1] in (("rename",), ("cast",)) and f'"{path[-1]}"' in error.fact
+        return document.place_of(path, key=is_column and document.at(path) is not None)
+
     def _add(self, path: Path, error: ArrowStreamError, *, hint: str | None = None) -> None:
         if any(f'"{name}"' in error.fact for name in self._lost):
             return  # a column that an earlier mistake is to blame for
         file, hidden = self.checked.file, self.environment.hidden
-        found = Mistake.of(error, file, self.checked.document.place_of(path))
-        said = found.hint or hint
+        found = Mistake.of(error, file, self._place(path, error))
+        said = hint or found.hint
         for spoken, written in _SQL_HINTS:
             if spoken in found.message or spoken in (said or ""):
                 said = written

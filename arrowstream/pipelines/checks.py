@@ -167,7 +167,7 @@ class _Part:
             self._add_unknown(path)
         elif "missing" in kinds:
             self.checked.add(path[:-1], f'"{path[-1]}" is missing')
-        elif "union_tag_not_found" in kinds or "model_type" in kinds or "model_attributes_type" in kinds:
+        elif "union_tag_not_found" in kinds:
             self._add_untold(path)
         elif wrong := next((error for error in errors if "error" in error.get("ctx", {})), None):
             others = [_expected(error) for error in errors if error is not wrong]

@@ -86,9 +86,9 @@ def _argument(tree: ast.expr, text: str) -> Any:
     match tree:
         case ast.Constant(value):
             return value
-        case ast.List(items) if all(isinstance(item, ast.Constant) for item in items):
-            return [ast.literal_eval(item) for item in items]
-        case ast.Dict(keys, values):
+        case ast.List(items) | ast.Tuple(items) if all(isinstance(item, ast.Constant) for item in items):
+            return ast.literal_eval(tree)
+        case ast.Dict(keys, values) if None not in keys:
             return {
                 ast.literal_eval(key): _dtype(value, text)
                 for key, value in zip(keys, values, strict=True)

@@ -48,9 +48,9 @@ class Pipeline:
     """
 
     path: Path
-    stream: ars.Stream
-    jobs: list[ars.Job]
-    options: dict[str, Any]
+    stream: ars.Stream = field(repr=False)  # these may hold what the environment's variables stand for
+    jobs: list[ars.Job] = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
     environment: Environment = field(repr=False)
 
     def run(self, **options: Any) -> ars.Report:
