@@ -1,32 +1,18 @@
 """Polars SQL in pipeline files: expressions, and `SELECT … FROM self WHERE …`. Nothing else can be read.
 
-Polars' SQL can open files (`read_csv('…')` in a subquery). A pipeline file must not be able to do that behind
-its `source`, so that whatever could begin a query is refused before Polars sees the text.
+A pipeline file says what it reads under `source`, and must not be able to read anything else behind that.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from arrowstream.errors import PlanError
 from arrowstream.plan.schema import POLARS_ERRORS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_TOKEN = re.compile(
-    r"""(?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")|(?P<comment>--[^\n]*)|(?P<word>\w+)|(?P<other>.)""",
-    re.DOTALL,
-)
-_ELSEWHERE = re.compile(
-    r"\bselect\b|\(\s*(?:with|table|values|from)\b|\b(?:read|scan)_\w+\s*\(", re.IGNORECASE
-)
-_QUOTING = re.compile(r"\\|\$|`")
-"""With these a text could end elsewhere for Polars than for us: then texts are searched too."""
+from arrowstream.plan.sql import check_reads_nothing, reads_elsewhere, shown, tokens
 
 _STAR = re.compile(r"(?:self\s*\.\s*)?\*(?:\s*(?:exclude|except)\s*\(?([^()]*)\)?)?", re.IGNORECASE)
 _NAME = re.compile(r'\w+|"(?:[^"]|"")*"')
@@ -66,13 +52,13 @@ def expression(text: str) -> pl.Expr:
     >>> print(expression("price * 2 AS twice"))
     [(col("price")) * (dyn int: 2)].alias("twice")
     """
-    _check_reads_nothing(text)
+    check_reads_nothing(text)
     try:
         found = pl.sql_expr(text)
     except POLARS_ERRORS as error:
         raise _refused(text, error) from error
     if '"SubPlan":' in found.meta.serialize(format="json"):
-        raise _elsewhere(text)
+        raise reads_elsewhere(text)
     return found
 
 
@@ -103,11 +89,11 @@ def query(text: str) -> Query:
     """
     parts = _clauses(text)
     if list(parts) not in (["select", "from"], ["select", "from", "where"]):
-        raise PlanError(f"{_shown(text)} is no query that a step can have", hint=_QUERY_HINT)
+        raise PlanError(f"{shown(text)} is no query that a step can have", hint=_QUERY_HINT)
     source = parts["from"].strip()
     if source.lower() != "self":
         raise PlanError(
-            f"a query can read nothing but self, not {_shown(source)}",
+            f"a query can read nothing but self, not {shown(source)}",
             choices=("self",),
             hint='"self" is what comes out of the step before',
         )
@@ -116,31 +102,6 @@ def query(text: str) -> Query:
 
 
 _QUERY_HINT = "write SELECT … FROM self, or SELECT … FROM self WHERE …"
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    for found in _TOKEN.finditer(text):
-        yield str(found.lastgroup), found[0]
-
-
-def _code(text: str) -> str:
-    """The text without what stands in quotes and comments."""
-    kept = {"word", "other"}
-    return "".join(part if kind in kept else " " for kind, part in _tokens(text))
-
-
-def _check_reads_nothing(text: str) -> None:
-    if "/*" in text:
-        raise PlanError(f"{_shown(text)} has a comment in it", hint="write comments in the file, after #")
-    if _ELSEWHERE.search(text if _QUOTING.search(text) else _code(text)):
-        raise _elsewhere(text)
-
-
-def _elsewhere(text: str) -> PlanError:
-    return PlanError(
-        f"{_shown(text)} would read something else than the row",
-        hint="an expression has no query in it: what is read is said by source, and only there",
-    )
 
 
 def _refused(text: str, error: BaseException) -> PlanError:
@@ -155,22 +116,17 @@ def _refused(text: str, error: BaseException) -> PlanError:
     found = re.search(r"unsupported function '?(\w+)'?", said[0])
     if found:
         return PlanError(
-            f"{_shown(text)}: SQL has no function {found[1]}", hint="functions are those of Polars SQL"
+            f"{shown(text)}: SQL has no function {found[1]}", hint="functions are those of Polars SQL"
         )
     reason = said[0].removeprefix(f"'{text}' as Expr").strip()
-    return PlanError(f"{_shown(text)} is no SQL expression" + (f": {reason}" if reason else ""), hint=hint)
-
-
-def _shown(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:57]}…"
+    return PlanError(f"{shown(text)} is no SQL expression" + (f": {reason}" if reason else ""), hint=hint)
 
 
 def _clauses(text: str) -> dict[str, str]:
     """What follows SELECT, FROM and WHERE, in their order."""
     parts: dict[str, str] = {}
     clause, depth = "", 0
-    for kind, part in _tokens(text.strip().removesuffix(";")):
+    for kind, part in tokens(text.strip().removesuffix(";")):
         word = part.lower()
         depth += (part == "(") - (part == ")") if kind == "other" else 0
         if kind == "word" and depth == 0 and (clause != "from" or word == "where" or parts["from"].strip()):
@@ -181,20 +137,20 @@ def _clauses(text: str) -> dict[str, str]:
                 raise PlanError("a query of a step has no DISTINCT", hint=_QUERY_HINT)
             if word in {"select", "from", "where"}:
                 if word in parts:
-                    raise PlanError(f"{_shown(text)} has {word.upper()} twice", hint=_QUERY_HINT)
+                    raise PlanError(f"{shown(text)} has {word.upper()} twice", hint=_QUERY_HINT)
                 parts[word], clause = "", word
                 continue
         if clause:
             parts[clause] += part if kind != "comment" else " "
         elif part.strip():
-            raise PlanError(f"{_shown(text)} does not begin with SELECT", hint=_QUERY_HINT)
+            raise PlanError(f"{shown(text)} does not begin with SELECT", hint=_QUERY_HINT)
     return parts
 
 
 def split_list(text: str) -> list[str]:
     """The items of a list, at the commas that are not inside parentheses, brackets or quotes."""
     items, depth = [""], 0
-    for kind, part in _tokens(text):
+    for kind, part in tokens(text):
         if kind == "other":
             depth += (part in "([") - (part in ")]")
             if part == "," and depth == 0:

@@ -11,6 +11,7 @@ from arrowstream.config import DEAD_LETTERS
 from arrowstream.errors import PlanError
 from arrowstream.plan.nodes import DeadLetters, EventTime, MapBatches, Scan, Validate
 from arrowstream.plan.schema import POLARS_ERRORS, translated
+from arrowstream.plan.sql import check_reads_nothing
 from arrowstream.plan.verbs import expanded, selected
 from arrowstream.types import OnError
 
@@ -89,8 +90,12 @@ def sql_expression(doing: str, text: str, schema: pl.Schema) -> pl.Expr:
     Raises
     ------
     PlanError
-        It cannot be parsed; the message begins with `doing`.
+        It cannot be parsed, or would read something else than the row; the message begins with `doing`.
     """
+    try:
+        check_reads_nothing(text)
+    except PlanError as error:
+        raise PlanError(f"{doing}: {error.fact}", hint=error.hint) from error
     try:
         return pl.sql_expr(text)
     except POLARS_ERRORS as error:

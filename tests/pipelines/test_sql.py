@@ -65,6 +65,8 @@ def test_an_expression_reads_nothing_but_the_row(text, secret):
     assert "would read something else than the row" in str(found.value) or "has a comment" in str(found.value)
     with pytest.raises(PlanError):
         sql.item(text)
+    with pytest.raises(PlanError):
+        ars.from_polars(ROWS).validate({"rule": text})
     for query in (f"SELECT {text} FROM self", f"SELECT a FROM self WHERE {text}"):
         with pytest.raises(PlanError):
             sql.query(query)
