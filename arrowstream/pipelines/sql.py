@@ -49,8 +49,8 @@ def expression(text: str) -> pl.Expr:
 
     Examples
     --------
-    >>> print(expression("price * 2 AS twice"))
-    [(col("price")) * (dyn int: 2)].alias("twice")
+    >>> print(expression("price > 100 AS dear"))
+    [(col("price")) > (dyn int: 100)].alias("dear")
     """
     check_reads_nothing(text)
     try:

@@ -39,10 +39,10 @@ def check_reads_nothing(text: str) -> None:
     Examples
     --------
     >>> check_reads_nothing("channel = 'select'")
-    >>> check_reads_nothing("a IN (SELECT b FROM read_csv('c.csv'))")
+    >>> check_reads_nothing("a IN (SELECT b FROM read_csv('c'))")
     Traceback (most recent call last):
         ...
-    arrowstream.errors.PlanError: a IN (SELECT b FROM read_csv('c.csv')) would read something else than the row
+    arrowstream.errors.PlanError: a IN (SELECT b FROM read_csv('c')) would read something else than the row
       hint: an expression has no query in it
     """
     if "/*" in text:
