@@ -82,7 +82,7 @@ class Input:
             self.data, self.begin, self.end = data, 0, left
         room = self.data[self.end : self.end + size_bytes]
         if self._readinto is not None:
-            count = int(self._readinto(room) or 0)
+            count = int(self._readinto(room.data) or 0)
         else:
             piece = self._stream.read(size_bytes)
             count = len(piece)
@@ -231,13 +231,13 @@ class _Finder:
         self._least = header.root.least_bytes if is_plain else _LEAST_UNKNOWN
         self._segments = np.zeros(3 * _BLOCKS_MAX, np.int64)
         self._sync = np.frombuffer(header.marker, np.uint64)
+        self._found = np.zeros(3, np.int64)
 
     def find(self) -> tuple[np.ndarray[Any, Any], str | None]:
         """Blocks at the beginning of the window, and what is wrong behind them; neither: the end."""
         from arrowstream.kernels import avro_decode as k
 
-        source = self._source
-        found = np.zeros(3, np.int64)
+        source, found = self._source, self._found
         while True:
             status = k.find_blocks(
                 source.data, source.end, source.begin, self._sync, self._least, self._segments, found
@@ -258,10 +258,15 @@ class _Finder:
                 return self._segments[:0].reshape(-1, 3), broken
 
     def resynchronised(self, error: str) -> DeadBlock:
-        """Pass over what is no block: up to the next marker, or to the end."""
+        """Pass over what is no block: up to a block behind it, to the next marker, or to the end."""
         source, offset = self._source, self._source.offset
         pieces: list[bytes] = []
         kept = 0
+        if self._is_followed():
+            size = int(self._found[2])
+            original = bytes(source.view(0, size)) if size <= _ORIGINAL_BYTES_MAX else None
+            source.used(size)
+            return DeadBlock(offset, source.offset, error, original)
         while True:
             available = source.end - source.begin
             at = source.find(self._marker, 0)
@@ -280,6 +285,21 @@ class _Finder:
                 break
         original = b"".join(pieces) if kept <= _ORIGINAL_BYTES_MAX else None
         return DeadBlock(offset, source.offset, error, original)
+
+    def _is_followed(self) -> bool:
+        """Whether a whole block begins where the broken one says that it ends: only its marker is wrong."""
+        from arrowstream.kernels import avro_decode as k
+
+        source, size = self._source, int(self._found[2])
+        if not 0 < size <= source.end - source.begin:
+            return False
+        found, segment = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        for _ in range(2):
+            begin = source.begin + size
+            status = k.find_blocks(source.data, source.end, begin, self._sync, self._least, segment, found)
+            if found[0] or status == k.BROKEN or not source.more(BLOCK_BYTES):
+                break
+        return bool(found[0])
 
 
 def _cut(group: Group) -> Iterator[Group]:

@@ -62,6 +62,11 @@ class AvroFormat:
         """See `StreamFormat`."""
         return True
 
+    @property
+    def is_sparse(self) -> bool:
+        """See `StreamFormat`."""
+        return False
+
     def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
         """See `StreamFormat`; from the header."""
         header = read_header(Input(stream), path)
