@@ -157,6 +157,58 @@ class Sinks(Query):
             storage_options=storage_options,
         )
 
+    def sink_avro(
+        self,
+        path: PathLike | pl.PartitionBy,
+        *,
+        compression: Literal["uncompressed", "deflate", "snappy", "zstd", "bzip2", "xz"] = "uncompressed",
+        compression_level: int | None = None,
+        name: str = "row",
+        max_rows_per_file: int | None = None,
+        approximate_bytes_per_file: int | None = None,
+        rotate_every: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Write Avro object container files into a folder, exactly once.
+
+        Parameters
+        ----------
+        path
+            As in `sink_parquet`.
+        compression, compression_level
+            Of the blocks in a file, which its header names.
+        name
+            Of the record that a row is.
+        max_rows_per_file, approximate_bytes_per_file, rotate_every, storage_options
+            As in `sink_parquet`.
+
+        Raises
+        ------
+        PlanError
+            As in `sink_parquet`.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, tempfile
+        >>> folder = tempfile.mkdtemp() + "/out"
+        >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_avro(folder).run().rows_out
+        2
+        """
+        from arrowstream.connectors.files.avro import AvroEncoding
+
+        encoding = AvroEncoding(
+            compression=compression, compression_level=compression_level, record_name=name
+        )
+        return self._files(
+            "avro",
+            path,
+            encoding,
+            max_rows_per_file=max_rows_per_file,
+            approximate_bytes_per_file=approximate_bytes_per_file,
+            rotate_every=rotate_every,
+            storage_options=storage_options,
+        )
+
     def sink_batches(
         self, function: Callable[[pl.DataFrame], object], *, chunk_size: int | None = None
     ) -> Job:

@@ -141,7 +141,7 @@ def test_a_sink_that_has_published_before_the_crash_is_not_asked_again(job):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("call", ["write", "fsync", "link"])
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "mkdir"])
 def test_a_disk_that_fails_at_any_call_never_advances(job, golden, monkeypatch, call, code):
     """The n-th call fails, for every n: an error that names a file, and the next run goes on."""
     real = getattr(os, call)
