@@ -73,8 +73,11 @@ class Source(Protocol):
     number of the row within its file, `pl.Int64` from 0, dead slots counted; called first, at most once),
     `project(columns) -> Source` (reads only these columns, in the order of the schema; not called where bad
     input is skipped or made dead letters, because what is bad must not depend on the query),
-    `with_event_time(column) -> Source` (its readers then keep `horizon` for that column) and
-    `identity() -> Json` (what a checkpoint pins: path, size, modification time …).
+    `with_event_time(column) -> Source` (its readers then keep `horizon` for that column),
+    `identity() -> Json` (what a checkpoint pins: path, size, modification time …),
+    `idle_timeout: Duration | None` (how long the others wait for a partition without rows), and
+    `follow(positions, state) -> Following`: it is then read through that, and `partitions()` are those it
+    always has, or none if all of them come and go.
     """
 
     @property
@@ -98,6 +101,42 @@ class Source(Protocol):
 
     def open(self, partition: str, position: Position | None) -> Reader:
         """A reader that starts right after `position` (None: at the beginning)."""
+        ...
+
+
+class Following(Protocol):
+    """One run's hold on a source whose partitions come and go, or may be quiet for long.
+
+    Begun with `source.follow(positions, state)`: the positions of an earlier run by partition, and its
+    `state()`. Rows come from readers as ever, only that `read` is not called before `poll` has named the
+    partition, and should not wait: a batch without rows says that there is nothing now, None that the
+    partition has gone (it may come again). Such a reader may also have `within(position, rows) -> Position`:
+    the position after only the first `rows` rows of the batch that came with `position`. Without it,
+    reading from the position before that batch must give the same rows first, whatever came meanwhile.
+    """
+
+    def poll(self, timeout_s: float) -> list[str]:
+        """Partitions that have something to read, new ones among them; waits for that. By one thread."""
+        ...
+
+    def open(self, partition: str) -> Reader:
+        """A reader of a partition that `poll` has named or `positions` had, at its position."""
+        ...
+
+    def retire(self, partition: str, position: Position) -> None:
+        """All rows of a partition that has gone are handed out; its position is not kept by the engine."""
+        ...
+
+    def state(self) -> Json:
+        """What has to be remembered of those that were retired; kept in every checkpoint, so be brief."""
+        ...
+
+    def waiting_for(self) -> str:
+        """What has to happen for further rows to come, in words. Any thread."""
+        ...
+
+    def close(self) -> None:
+        """End a wait in `poll`, and release everything; readers are closed apart. Any thread."""
         ...
 
 

@@ -22,6 +22,7 @@ from arrowstream.runtime.lanes import (
     Held,
     Lane,
     Piece,
+    added,
     columns,
     merged,
     move_cursors,
@@ -29,13 +30,15 @@ from arrowstream.runtime.lanes import (
     split,
     stacked,
 )
+from arrowstream.runtime.live_lanes import PLACES_MIN, STATE, LiveLanes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
-    from arrowstream.protocols import Source
+    from arrowstream.protocols import Following, Source
+    from arrowstream.runtime.turns import Turn
     from arrowstream.types import Json, Position
 
 QUEUE_BYTES = 64 << 20
@@ -69,6 +72,9 @@ class Feed:
         Most rows handed out at once; "auto": whatever has been read, up to about a million.
     queue_bytes
         Bound of what is read ahead, over all partitions; each may always hold one batch.
+    idle_s
+        Of a source whose partitions come and go: how long one without rows is waited for. None: until it has
+        some.
     """
 
     def __init__(
@@ -79,33 +85,71 @@ class Feed:
         cursors: Mapping[str, Json] | None = None,
         batch_rows: int | Literal["auto"] = "auto",
         queue_bytes: int = QUEUE_BYTES,
+        idle_s: float | None = None,
     ) -> None:
         names = partition_names(source)
         self._schema: pl.Schema = getattr(source, "polars_schema", None) or pl.Schema(source.schema)
         self._schema_with_dead = pl.Schema({**self._schema, DEAD: DEAD_DTYPE})
         self._event_time = event_time
         self._rows_max = _HANDED_ROWS_MAX if batch_rows == "auto" else batch_rows
-        abreast = len(names) if event_time is not None else min(len(names), _READERS_MAX)
-        self._abreast = max(1, abreast)
-        self._share_bytes = queue_bytes // self._abreast
-        self._read_rows = _read_rows(self._schema, self._share_bytes)
+        self._queue_bytes = queue_bytes
+        self._several = len(names) != 1
         self._merged: deque[Piece] = deque()
         self._reads = 0
         self._is_closed = False
         self._changed = threading.Condition()
         self._lanes: list[Lane] = []
+        self._live: LiveLanes | None = None
+        self._following: Following | None = None
         try:
-            for index, name in enumerate(names):
-                self._lanes.append(_open_lane(source, index, name, (cursors or {}).get(name)))
+            if hasattr(source, "follow"):
+                self._follow(source, names, cursors or {}, idle_s)
+            else:
+                for index, name in enumerate(names):
+                    self._lanes.append(_open_lane(source, index, name, (cursors or {}).get(name)))
         except BaseException:
             self._close_readers()
             raise
+        self._share()
+        readers = len(names) or _READERS_MAX
         self._threads = [
             threading.Thread(target=self._read_ahead, name=f"arrowstream-read-{index}", daemon=True)
-            for index in range(min(len(names), _READERS_MAX))
+            for index in range(min(readers, _READERS_MAX) if names or self._live else 0)
         ]
+        if self._live is not None:
+            poll = threading.Thread(
+                target=self._live.poll, args=(lambda: self._is_closed,), name="arrowstream-poll", daemon=True
+            )
+            self._threads.append(poll)
         for thread in self._threads:
             thread.start()
+
+    def _follow(
+        self, source: Source, names: list[str], cursors: Mapping[str, Json], idle_s: float | None
+    ) -> None:
+        """Partitions that come and go, or may be quiet for long."""
+        state = cursors.get(STATE)
+        positions = {name: cursor["position"] for name, cursor in cursors.items() if name != STATE}  # type: ignore[index, call-overload]
+        follow: Callable[[Mapping[str, Position], Json], Following] = source.follow  # type: ignore[attr-defined]
+        self._following = following = follow(positions, state)
+        self._live = LiveLanes(
+            following,
+            self._lanes,
+            self._changed,
+            lambda name: _opened(source, name, lambda: following.open(name)),
+            idle_s=idle_s,
+        )
+        with self._changed:
+            self._live.begin(names, cursors)
+
+    def _share(self) -> None:
+        """Divide the bytes among the lanes that there are now."""
+        lanes = len(self._lanes)
+        for lane in self._lanes:
+            lane.is_ordered = self._live is None or self._event_time is not None
+        self._abreast = max(1, lanes if self._event_time is not None else min(lanes, _READERS_MAX))
+        self._share_bytes = self._queue_bytes // self._abreast
+        self._read_rows = _read_rows(self._schema, self._share_bytes)
 
     def next(self, rows_max: int | None, timeout_s: float) -> pl.DataFrame | Literal["end"] | None:
         """The next rows, at most `rows_max`; "end" after the last, None if none have come in time.
@@ -122,15 +166,19 @@ class Feed:
             if self._merge():
                 break
             with self._changed:
+                if self._live is not None and self._live.turns:
+                    return None
                 if self._reads != reads_seen:
                     continue
-                if all(lane.is_over for lane in self._lanes):
+                if self._live is None and all(lane.is_over for lane in self._lanes):
                     for lane in self._lanes:
                         lane.ended = True
                     return "end"
                 for lane in self._lanes:
                     if lane.error is not None:
                         raise lane.error
+                if self._live is not None and self._live.error is not None:
+                    raise self._live.error
                 left_s = deadline - monotonic()
                 if left_s <= 0:
                     return None
@@ -140,6 +188,10 @@ class Feed:
     def cursors(self) -> dict[str, Json]:
         """By partition, where to go on after the rows handed out."""
         with self._changed:
+            if self._live is not None and self._following is not None:
+                live = {lane.name: self._live.cursor(lane) for lane in self._lanes}
+                kept = {name: cursor for name, cursor in live.items() if cursor is not None}
+                return {**kept, STATE: self._following.state()}
             return {
                 lane.name: {
                     "position": lane.position,
@@ -153,12 +205,26 @@ class Feed:
     def horizon(self) -> int:
         """The smallest event time that can still be handed out (NO_TIME: not known, END_OF_TIME: none)."""
         with self._changed:
+            if self._live is not None:
+                return NO_TIME
             return min((self._horizon_of(lane) for lane in self._lanes), default=END_OF_TIME)
 
     def ended(self) -> frozenset[int]:
         """Partitions whose last row lies before the last row handed out; all, once `next` said "end"."""
         with self._changed:
-            return frozenset(lane.index for lane in self._lanes if lane.ended)
+            return frozenset(lane.index for lane in self._lanes if lane.ended or lane.state == "new")
+
+    def turns(self) -> list[Turn]:
+        """What has happened to partitions before the rows that `next` gave last; told once."""
+        if self._live is None or not self._live.turns:
+            return []
+        with self._changed:
+            turns, self._live.turns = self._live.turns, []
+            return turns
+
+    def waiting_for(self) -> str | None:
+        """What the source says it waits for, if it can; from any thread."""
+        return None if self._following is None else self._following.waiting_for()
 
     @property
     def queued_bytes(self) -> int:
@@ -170,9 +236,7 @@ class Feed:
         """What the readers of this feed have done, all together; from any thread, and after `close`."""
         with self._changed:
             each = [lane.counters for lane in self._lanes]
-        return ConnectorCounters(
-            **{name: sum(getattr(one, name) for one in each) for name in ConnectorCounters.__slots__}
-        )
+            return added(each if self._live is None else [*each, self._live.retired])
 
     def close(self) -> None:
         """Stop the threads and close the readers. A reader that blocks is closed when it comes back."""
@@ -181,6 +245,8 @@ class Feed:
                 return
             self._is_closed = True
             self._changed.notify_all()
+        if self._following is not None:
+            self._following.close()
         deadline = monotonic() + _JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
@@ -208,6 +274,9 @@ class Feed:
                 lane.is_reading = False
                 lane.error = error
                 lane.exhausted = piece is None and error is None
+                lane.is_dry = piece is None or not piece.frame.height
+                if self._live is not None and not lane.is_dry:
+                    self._live.ready[lane] = None
                 if piece is not None and held is not None:
                     lane.held.append(held)
                     lane.held_bytes += held.size_bytes
@@ -228,7 +297,9 @@ class Feed:
                 if lane is not None:
                     lane.is_reading = True
                     return lane
-                if all(lane.exhausted or lane.error is not None for lane in self._lanes):
+                if self._live is None and all(
+                    lane.exhausted or lane.error is not None for lane in self._lanes
+                ):
                     return None
                 self._changed.wait(_WAIT_S)
             return None
@@ -237,7 +308,7 @@ class Feed:
         """Of the partitions with room, the one whose rows come first; without event time, of the next few."""
         best: Lane | None = None
         seen = 0
-        for lane in self._lanes:
+        for lane in self._lanes if self._live is None else self._live.ready:
             if lane.exhausted or lane.error is not None:
                 continue
             if lane.may_read(self._share_bytes) and (best is None or lane.maximum_read < best.maximum_read):
@@ -245,6 +316,8 @@ class Feed:
             seen += 1
             if seen == self._abreast:
                 break
+        if best is not None and self._live is not None:
+            del self._live.ready[best]
         return best
 
     def _received(
@@ -262,7 +335,7 @@ class Feed:
             skipped = min(lane.skip_read, frame.height)
             lane.skip_read -= skipped
             frame = frame.slice(skipped)
-        if len(self._lanes) == 1:
+        if not self._several:
             return Piece(frame, None, None), held
         maxima = running_maxima(frame, self._event_time, lane.maximum_read)
         return Piece(frame, maxima, np.full(frame.height, lane.index, np.uint32)), held
@@ -271,17 +344,26 @@ class Feed:
 
     def _collect(self) -> None:
         """Take over what the threads have read."""
+        if self._live is not None and self._several:
+            places = len(self._lanes)
+            self._live.join()
+            if len(self._lanes) != places:
+                self._share()
         for lane in self._lanes:
             lane.waiting.extend(lane.arrived)
             lane.arrived.clear()
             lane.maximum_waiting = lane.maximum_read
             lane.is_over = lane.exhausted
             lane.hand_out(0)  # lets go of batches without rows
+        if self._live is not None and self._several:
+            self._live.turn(monotonic())
         self._changed.notify_all()
 
     def _merge(self) -> bool:
         """Move what can be ordered for good from the partitions to `merged`; False if that is nothing."""
-        if len(self._lanes) == 1:
+        if not self._several:
+            if not self._lanes:
+                return False
             self._merged.extend(self._lanes[0].waiting)
             self._lanes[0].waiting.clear()
             return bool(self._merged)
@@ -300,7 +382,7 @@ class Feed:
             taken.append(self._take(rows_max - rows))
             rows += taken[-1].frame.height
         frame = stacked([piece.frame for piece in taken])
-        if len(self._lanes) == 1:
+        if not self._several:
             with self._changed:
                 self._lanes[0].hand_out(rows)
                 self._changed.notify_all()
@@ -342,6 +424,16 @@ class Feed:
             reader.close()
 
 
+def places(source: Source, cursors: Mapping[str, Json] | None) -> list[str]:
+    """Names of the partitions that a feed of these cursors begins with, by place; "" where one is free."""
+    names = partition_names(source)
+    if names or not hasattr(source, "follow"):
+        return names
+    saved = {name: cursor for name, cursor in (cursors or {}).items() if name != STATE}
+    known = {cursor["place"]: name for name, cursor in saved.items() if isinstance(cursor, dict)}
+    return [known.get(place, "") for place in range(max([PLACES_MIN - 1, *known]) + 1)]
+
+
 def partition_names(source: Source) -> list[str]:
     """The partitions that a source names, in its order.
 
@@ -377,8 +469,12 @@ def _open_lane(source: Source, index: int, name: str, cursor: Json) -> Lane:
 
 
 def _open(source: Source, name: str, position: Position | None) -> Reader:
+    return _opened(source, name, lambda: source.open(name, position))
+
+
+def _opened(source: Source, name: str, open_reader: Callable[[], object]) -> Reader:
     try:
-        reader = source.open(name, position)
+        reader = open_reader()
     except ArrowStreamError as error:
         error.partition = error.partition or name
         raise

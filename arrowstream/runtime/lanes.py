@@ -67,6 +67,11 @@ class Lane:
     is_over: bool = False
     rows_out: int = 0
     horizon: tuple[int, int] | None = None
+    # of a source that is followed: "new" (no row yet), "active" (others wait for it), or "idle"
+    state: str = "active"
+    is_ordered: bool = True
+    is_dry: bool = False
+    quiet_s: float | None = None
 
     def __post_init__(self) -> None:
         self.maximum_read = self.maximum
@@ -88,6 +93,17 @@ class Lane:
             dead = frame.get_column(DEAD).count() if DEAD in frame.columns else 0
             self.measured.rows += frame.height - dead
             self.measured.dead_letters += dead
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is only the place of a lane."""
+        return not self.name and self.ended
+
+    @property
+    def _is_waited_for(self) -> bool:
+        if self.is_over or not self.is_ordered:
+            return False
+        return self.state == "active" or not self.is_dry
 
     def may_read(self, share_bytes: int) -> bool:
         """Whether another batch fits; one batch always does."""
@@ -113,7 +129,7 @@ class Lane:
             if seen >= rows:
                 assert piece.maxima is not None
                 return int(piece.maxima[-1]), self.index
-        return None if self.is_over else (self.maximum_waiting, self.index)
+        return (self.maximum_waiting, self.index) if self._is_waited_for else None
 
     def take(self, bound: tuple[int, int]) -> list[Piece]:
         """Remove the rows whose key is at most `bound` from those waiting."""
@@ -136,6 +152,12 @@ class Lane:
         """Ended is a partition whose last row lies before the last row handed out."""
         if self.exhausted and self.rows_out == self.rows_read:
             self.ended = self.ended or (self.maximum, self.index) < last
+
+
+def added(each: Sequence[ConnectorCounters]) -> ConnectorCounters:
+    """All of them together."""
+    names = ConnectorCounters.__slots__
+    return ConnectorCounters(**{name: sum(getattr(one, name) for one in each) for name in names})
 
 
 def merged(pieces: Sequence[Piece]) -> Piece:

@@ -12,9 +12,10 @@ from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from arrowstream.runtime.lowering import Stage
+    from arrowstream.runtime.turns import Turn
     from arrowstream.types import Json
 
 
@@ -38,6 +39,12 @@ class Letters:
         self._slots = Slots(partitions)
         self._gathered: dict[Stage, list[pl.DataFrame]] = {}
         self.from_source = 0
+
+    def turn(self, turns: Iterable[Turn]) -> None:
+        """Partitions have joined."""
+        for kind, place, name in turns:
+            if kind == "join":
+                self._slots.join(place, name)
 
     def enter(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of the frame, with the column SLOT if dead letters are read."""

@@ -29,10 +29,17 @@ class Slots:
     __slots__ = ("_before", "_counts", "_partition_of", "_partitions")
 
     def __init__(self, partitions: Sequence[str]) -> None:
-        self._partitions = tuple(partitions)
+        self._partitions = list(partitions)
         self._counts = np.zeros(len(self._partitions), np.int64)
         self._before = self._counts
         self._partition_of: NDArray[np.uint32] | None = None
+
+    def join(self, place: int, name: str) -> None:
+        """A new partition in this place."""
+        more = max(0, place + 1 - len(self._partitions))
+        self._partitions += [""] * more
+        self._counts = np.append(self._counts, np.zeros(more, np.int64))
+        self._partitions[place], self._counts[place] = name, 0
 
     def enter(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with its slots numbered from 0: the column SLOT."""

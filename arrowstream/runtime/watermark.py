@@ -25,7 +25,10 @@ _DAY_NS = 86400 * 10**9
 
 
 class PartitionClocks:
-    """The largest event time seen so far in each partition.
+    """The largest event time seen so far in each partition, and the smallest of them that time has reached.
+
+    A partition that joins or comes back begins where the stream is: its rows are late by the stream's clock
+    until its own is ahead of that.
 
     Parameters
     ----------
@@ -33,10 +36,29 @@ class PartitionClocks:
         How many partitions there are.
     """
 
-    __slots__ = ("maxima",)
+    __slots__ = ("idle", "maxima", "reached")
 
     def __init__(self, partitions: int) -> None:
         self.maxima = np.full(partitions, NO_TIME, dtype=np.int64)
+        self.idle: set[int] = set()
+        self.reached = NO_TIME
+
+    def grow(self, partitions: int) -> None:
+        """There are so many partitions now, if that is more."""
+        more = partitions - self.maxima.size
+        if more > 0:
+            self.maxima = np.append(self.maxima, np.full(more, NO_TIME, dtype=np.int64))
+
+    def join(self, partition: int) -> None:
+        """A new partition in this place."""
+        self.grow(partition + 1)
+        self.maxima[partition] = self.reached
+        self.idle.discard(partition)
+
+    def come_back(self, partition: int) -> None:
+        """It has rows again."""
+        self.maxima[partition] = max(int(self.maxima[partition]), self.reached)
+        self.idle.discard(partition)
 
     def advance(self, times: Int64s, partitions: UInt32s | None) -> Int64s:
         """Take rows in; for each, the largest time of the rows before it in its partition.
@@ -55,18 +77,31 @@ class PartitionClocks:
         clocks.advance(frozen(times), frozen(one), self.maxima, before)
         return before
 
-    def watermark(self, lateness: int, ended: Iterable[int] = ()) -> int:
-        """The smallest clock among the partitions that have not ended, minus `lateness`."""
-        waiting = np.ones(self.maxima.size, dtype=bool)
-        waiting[list(ended)] = False
-        if not waiting.any():
+    def watermark(self, lateness: int, ended: Iterable[int] = (), *, ends: bool = True) -> int:
+        """The smallest clock among the partitions that have not ended and are not idle, minus `lateness`.
+
+        Where all are idle it is the largest one: as if they had become it one after the other. With
+        `ends`, time ends when all have ended.
+        """
+        live = np.ones(self.maxima.size, dtype=bool)
+        live[list(ended)] = False
+        waiting = live.copy()
+        waiting[list(self.idle)] = False
+        if waiting.any():
+            clock = int(self.maxima[waiting].min())
+        elif live.any():
+            clock = int(self.maxima[live].max())
+        elif ends:
             return END_OF_TIME
-        return minus(int(self.maxima[waiting].min()), lateness)
+        else:
+            clock = self.reached
+        self.reached = max(self.reached, clock)
+        return minus(self.reached, lateness)
 
     def slowest(self, ended: Iterable[int] = ()) -> int | None:
-        """The partition that holds the watermark back; None if all have ended."""
+        """The partition that holds the watermark back; None if there is none."""
         held = self.maxima.copy()
-        held[list(ended)] = END_OF_TIME
+        held[[*ended, *self.idle]] = END_OF_TIME
         partition = int(held.argmin())
         return None if held[partition] == END_OF_TIME else partition
 

@@ -13,21 +13,29 @@ from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
 from arrowstream.config import DEAD
 from arrowstream.connectors.files.compression import decompressed
-from arrowstream.connectors.files.conform import Rules, common_schema
+from arrowstream.connectors.files.conform import common_schema
 from arrowstream.connectors.files.contents import Content, Finished
+from arrowstream.connectors.files.credentials import shown
 from arrowstream.connectors.files.decoder import Decoder
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
-from arrowstream.connectors.files.followed import Followed
+from arrowstream.connectors.files.followed import Followed, FollowedColumns
 from arrowstream.connectors.files.follower import Follower
+from arrowstream.connectors.files.hive import hive_keys
+from arrowstream.connectors.files.labels import FileLabels, labels_of
+from arrowstream.connectors.files.options import FileOptions
+from arrowstream.connectors.files.paths import named
+from arrowstream.connectors.files.places import FoundFile, place_of
 from arrowstream.connectors.files.rotations import oldest_first
+from arrowstream.connectors.files.source import check_options, rules_of
+from arrowstream.connectors.files.stream_source import stored_suffixes
 from arrowstream.connectors.files.tail import Progress, Replaced, read_new
-from arrowstream.connectors.files.watch import LocalWatch
+from arrowstream.connectors.files.watch import LocalWatch, PolledWatch, Seen
 from arrowstream.errors import DataError, PlanError
 from arrowstream.protocols import ConnectorCounters
 
@@ -37,8 +45,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from arrowstream.connectors.files.options import FileOptions
+    from arrowstream.connectors.files.formats import Format
     from arrowstream.connectors.files.streams import Block, StreamFormat
+    from arrowstream.connectors.files.watch import Watch
     from arrowstream.types import Duration, Json, PathLike, Position
 
 CHUNK_BYTES = 4 << 20
@@ -76,6 +85,7 @@ class FollowReader:
         self._followed = followed
         self._contents = dict.fromkeys(follower.of_partition(partition))
         self._finished = Finished(position["finished"] if isinstance(position, dict) else None)
+        self._nothing = pl.DataFrame(schema=followed.schema)
         self._ready: deque[_Ready] = deque()
         self._whole: dict[Content, Iterator[Block]] = {}
 
@@ -89,7 +99,7 @@ class FollowReader:
         if not self._ready:
             if self._follower.is_over(self._partition):
                 return None
-            return self._followed.nothing, self._position(None)
+            return self._nothing, self._position(None)
         ready = self._ready.popleft()
         content, taken = ready.content, ready.frame
         if taken.height > max_rows:
@@ -200,6 +210,7 @@ class FollowReader:
         after: Progress,
         finished: tuple[bytes, ...] | None = None,
     ) -> None:
+        after = replace(after, slots=content.progress.slots + frame.height)
         frame, errors = self._followed.shaped(frame, content)
         self.counters.errors += errors
         skipped = min(content.skip, frame.height)
@@ -228,7 +239,7 @@ class FollowReader:
             told = translated(error, path, self._followed.name)
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
-            if not isinstance(told, DataError) or self._followed.on_error == "raise":
+            if not isinstance(told, DataError) or self._followed.decoder.on_error == "raise":
                 if isinstance(told, DataError) and self._follower.unsettled(content):
                     return False
                 raise told from error
@@ -236,13 +247,13 @@ class FollowReader:
                 return False
             self._add(
                 content,
-                self._followed.dead_file(path, told),
+                self._followed.decoder.dead_file(path, told),
                 content.progress,
                 self._follower.finish(content),
             )
             return False
         if block is None:
-            self._add(content, self._followed.nothing, content.progress, self._follower.finish(content))
+            self._add(content, self._nothing, content.progress, self._follower.finish(content))
             return False
         after = replace(content.progress, resume=block.resume)
         self._whole[content] = blocks
@@ -260,16 +271,17 @@ class FollowSource:
     Parameters
     ----------
     paths
-        Files, globs and folders, which need not be there yet.
+        Files, globs and folders, which need not be there yet; local or URLs.
     format
-        Of all of them.
+        Of all of them. Uncompressed files of lines (CSV, NDJSON) are read as they grow; all others once, when
+        they are complete.
     options
-        What the scan says about them.
+        See `FileOptions`. Keys of Hive partitions are read if `hive_schema` says which there are.
 
     Raises
     ------
     PlanError
-        No schema is given, and there is no file yet to infer it from.
+        No schema is given, and there is no file yet to infer it from; an option that is not known.
     """
 
     bounded = False
@@ -278,30 +290,37 @@ class FollowSource:
     def __init__(
         self,
         paths: PathLike | Iterable[PathLike],
-        format: StreamFormat,  # noqa: A002 - the word for it
-        options: FileOptions,
+        format: StreamFormat | Format,  # noqa: A002 - the word for it
+        options: FileOptions | None = None,
     ) -> None:
-        self._patterns = absolute(paths)
+        self._options = options = options or FileOptions()
+        check_options(options)
+        self._place = place_of(paths, options.storage_options)
+        self._patterns = absolute(paths) if self._place.is_local else tuple(named(paths))
         self._format = format
-        self._options = options
-        self._file_schema = self._schema_of_files()
-        names = [*self._file_schema.names()]
-        if options.include_file_paths is not None:
-            if options.include_file_paths in names:
-                raise PlanError(f"the files have a column '{options.include_file_paths}' of their own")
-            names.append(options.include_file_paths)
-        self._columns = tuple(names)
+        is_columnar = hasattr(format, "footer")
+        self._columnar = cast("Format", format) if is_columnar else None
+        self._stream = None if is_columnar else cast("StreamFormat", format)
+        self._labels = _labels_of(options)
+        schema = self._given_schema() or self._inferred_schema()
+        labels = self._labels.schema
+        if (path := options.include_file_paths) is not None and path in schema:
+            raise PlanError(
+                f"include_file_paths='{path}': the files have a column of that name", hint="give another name"
+            )
+        self._file_schema = pl.Schema({name: dtype for name, dtype in schema.items() if name not in labels})
+        self._row_column: str | None = None
+        self._columns = tuple(pl.Schema({**schema, **labels}))
 
     def __repr__(self) -> str:
         more = f" and {len(self._patterns) - 1} more" if len(self._patterns) > 1 else ""
-        return f"{type(self).__name__}({self._format.name}, follows {self._patterns[0]}{more})"
+        return f"{type(self).__name__}({self._format.name}, follows {self._shown[0]}{more})"
 
     @property
     def polars_schema(self) -> pl.Schema:
         """Columns and types of every batch."""
-        types = {**self._file_schema}
-        if self._options.include_file_paths is not None:
-            types[self._options.include_file_paths] = pl.String()
+        numbers = {} if self._row_column is None else {self._row_column: pl.Int64()}
+        types = pl.Schema({**self._file_schema, **self._labels.schema, **numbers})
         return pl.Schema({name: types[name] for name in self._columns})
 
     @property
@@ -315,7 +334,7 @@ class FollowSource:
         return self._options.idle_timeout
 
     def partitions(self) -> list[str]:
-        """Those known before a run: the others join when their first file is found."""
+        """The whole scan is one; others join when their first file is found."""
         return ["scan"] if self._options.clock_by == "scan" else []
 
     def project(self, columns: Sequence[str]) -> Self:
@@ -324,80 +343,127 @@ class FollowSource:
         other._columns = tuple(columns) or self._columns[:1]  # noqa: SLF001 - our own copy
         return other
 
+    def with_metadata(self, *, file: str | None, row: str | None) -> Self:
+        """The same rows, with the path of their file and their number in it, from 0, as further columns."""
+        other = copy.copy(self)
+        for name in (file, row):
+            if name is not None and name in self.polars_schema:
+                raise PlanError(f"the files have a column '{name}' already", hint="give another name")
+        if file is not None:
+            other._labels = self._labels.with_path(file)  # noqa: SLF001 - our own copy
+        other._row_column = row  # noqa: SLF001 - our own copy
+        other._columns = (*self._columns, *(name for name in (file, row) if name is not None))  # noqa: SLF001
+        return other
+
     def identity(self) -> Json:
         """What a checkpoint pins: where files are looked for, and how they are read."""
+        own = None if self._stream is None else self._stream.identity()
         return {
             "format": self._format.name,
-            "follow": list(self._patterns),
+            "follow": list(self._shown),
             "clock_by": self._options.clock_by,
-            "options": self._format.identity(),
+            "options": own,
+            "columns": [[name, str(dtype)] for name, dtype in self._file_schema.items()],
         }
 
-    def follow(self, positions: Mapping[str, Position], state: Json) -> Following:
+    def follow(self, positions: Mapping[str, Position], state: Json) -> FollowedFiles:
         """Begin to follow, from the positions of an earlier run and what it has retired."""
+        is_lines = self._stream is not None and not self._stream.has_types
         follower = Follower(
-            LocalWatch(self._patterns, self._format.suffixes),
+            self._watch(),
             clock_by=self._options.clock_by,
-            tails=not self._format.has_types,
-            is_complete=None,
+            tails=is_lines and self._place.is_local,
+            is_complete=None if self._columnar is None else self._is_complete,
             compression=self._options.compression,
             state=state,
             positions=positions,
         )
-        followed = Followed(self._decoder(), self._options.on_error, self.polars_schema)
-        return Following(follower, followed, positions)
+        return FollowedFiles(follower, self._followed(), positions)
 
     def open(self, partition: str, position: Position | None) -> AloneReader:
         """A reader that looks for files itself."""
         positions = {} if position is None else {partition: position}
         return AloneReader(self.follow(positions, None), partition)
 
-    def _decoder(self) -> Decoder:
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        """The patterns without credentials."""
+        return self._patterns if self._place.is_local else tuple(map(shown, self._patterns))
+
+    def _watch(self) -> Watch:
+        if self._place.is_local:
+            return LocalWatch(self._patterns, self._suffixes)
+        return PolledWatch(self._remote_files)
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        if self._stream is None or self._place.is_local:  # local ones are found whatever their compression
+            return self._format.suffixes
+        return stored_suffixes(self._stream)
+
+    def _remote_files(self) -> list[Seen]:
+        try:
+            found = self._place.find(self._patterns, self._suffixes)
+        except PlanError:
+            return []  # there is none yet
+        return [Seen(file.path, file.size_bytes, 0, version=str(file.version)) for file in found]
+
+    def _is_complete(self, seen: Seen) -> bool:
+        assert self._columnar is not None
+        self._columnar.footer(seen.path)
+        return True
+
+    def _followed(self) -> Followed:
         options = self._options
-        return Decoder(
-            self._format,
+        row_column = self._row_column if self._row_column in self._columns else None
+        is_sparse = self._stream is not None and self._stream.is_sparse
+        decoder = Decoder(
+            cast("StreamFormat", self._format),
             self._file_schema,
-            self._columns,
-            rules=Rules(
-                missing_columns=options.missing_columns or "raise",
-                extra_columns=options.extra_columns or "raise",
-                cast_options=options.cast_options,
-            ),
+            tuple(name for name in self._columns if name != self._row_column),
+            rules_of(options, is_sparse=is_sparse),
             on_error=options.on_error,
             compression=options.compression,
             decompressed_max=options.decompressed_max,
             labels=self._labels,
         )
+        if self._columnar is None:
+            return Followed(decoder, self._place, row_column, self.polars_schema)
+        return FollowedColumns(decoder, self._place, row_column, self.polars_schema, self._columnar)
 
-    def _labels(self, path: str) -> Mapping[str, pl.Series]:
-        """The column of the path, if it is wanted."""
-        name = self._options.include_file_paths
-        return {} if name not in self._columns else {name: pl.Series([path])}
+    def _given_schema(self) -> pl.Schema | None:
+        return None if self._options.schema is None else pl.Schema(self._options.schema)
 
-    def _schema_of_files(self) -> pl.Schema:
-        if self._options.schema is not None:
-            return pl.Schema(self._options.schema)
-        found = LocalWatch(self._patterns, self._format.suffixes, notify=False).look()
+    def _inferred_schema(self) -> pl.Schema:
+        """What the files have in common that are there already."""
+        watch = self._watch()
         schemas = []
-        for seen in sorted(found, key=lambda seen: oldest_first(seen.path))[:_INFERRED_FILES]:
+        for seen in sorted(watch.look(), key=lambda seen: oldest_first(seen.path))[:_INFERRED_FILES]:
             try:
+                if self._stream is None:
+                    assert self._columnar is not None
+                    schemas.append(self._columnar.footer(seen.path)[0])
+                    continue
                 with decompressed(
-                    Path(seen.path).open("rb"), seen.path, compression=self._options.compression
+                    self._place.open(seen.path), seen.path, compression=self._options.compression
                 ) as stream:
-                    schemas.append(self._format.schema(stream, seen.path))
-            except LIBRARY_ERRORS as error:
-                raise translated(error, seen.path, self._format.name) from error
-        schema = common_schema([schema for schema in schemas if schema])
+                    schemas.append(self._stream.schema(stream, seen.path))
+            except (DataError, *LIBRARY_ERRORS):
+                continue  # not complete yet, perhaps: reading it will tell
+        watch.close()
+        try:
+            schema = common_schema([schema for schema in schemas if schema])
+        except DataError as error:
+            raise PlanError(error.fact, hint=error.hint) from error
         if not schema:
             raise PlanError(
-                f"no file with rows is at {', '.join(self._patterns)} yet, to see what columns there are",
-                hint='give schema={"name": pl.Int64, …}; with follow=True that is a good idea anyhow, as the '
-                "first rows may look otherwise when the job is started again",
+                f"no file with rows is at {', '.join(self._shown)} yet, to see which columns there are",
+                hint='give schema={"name": pl.Int64, …}: what is followed may look otherwise at every start',
             )
         return schema
 
 
-class Following:
+class FollowedFiles:
     """A run's hold on what is followed: partitions come and go, and readers do not wait."""
 
     def __init__(self, follower: Follower, followed: Followed, positions: Mapping[str, Position]) -> None:
@@ -415,14 +481,13 @@ class Following:
 
     def retire(self, partition: str, position: Position) -> None:
         """A partition is over, and all its rows are handed on."""
-        del partition
-        self._follower.retire(position)
+        self._follower.retire(partition, position)
 
 
 class AloneReader:
     """A reader that polls for itself. May block for a short while."""
 
-    def __init__(self, following: Following, partition: str) -> None:
+    def __init__(self, following: FollowedFiles, partition: str) -> None:
         self._following = following
         self._reader = following.open(partition)
         self.counters = self._reader.counters
@@ -440,6 +505,38 @@ class AloneReader:
         """Let go of everything."""
         self._reader.close()
         self._following.close()
+
+
+class _HiveValues(dict[str, tuple[object, ...]]):
+    """Values of the keys of a path, found out when they are asked for."""
+
+    def __init__(self, schema: Mapping[str, pl.DataType]) -> None:
+        super().__init__()
+        self._schema = schema
+
+    def __missing__(self, path: str) -> tuple[object, ...]:
+        keys = hive_keys([FoundFile(path, 0, None)], hive_partitioning=True, hive_schema=self._schema)
+        if set(keys.schema) != set(self._schema):
+            raise DataError(
+                f"{path} lies in folders with the keys {', '.join(keys.schema) or 'none'}, not "
+                f"{', '.join(self._schema)}",
+                hint="hive_schema= says which there are",
+            )
+        found = dict(zip(keys.schema, keys.values[path], strict=True))
+        return tuple(found[name] for name in self._schema)
+
+
+def _labels_of(options: FileOptions) -> FileLabels:
+    labels = labels_of(options)
+    if options.hive_partitioning is False or options.hive_schema is None:
+        if options.hive_partitioning:
+            raise PlanError(
+                "hive_partitioning with follow: the folders that will come are not known",
+                hint='hive_schema={"day": pl.Date, …} says which keys they have',
+            )
+        return labels
+    keys = pl.Schema(options.hive_schema)
+    return replace(labels, keys=keys, values=_HiveValues(keys))
 
 
 def absolute(paths: PathLike | Iterable[PathLike]) -> tuple[str, ...]:

@@ -4,96 +4,152 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import polars as pl
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files.conform import Fit, fit
+from arrowstream.connectors.files.streams import Block
 from arrowstream.connectors.files.tail import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arrowstream.connectors.files.conform import Fit
     from arrowstream.connectors.files.contents import Content
     from arrowstream.connectors.files.decoder import Decoder
-    from arrowstream.connectors.files.streams import Block
-    from arrowstream.types import OnError
+    from arrowstream.connectors.files.formats import Format
+    from arrowstream.connectors.files.places import Place
 
 _HEAD_BYTES = 64 << 10  # a header is within them, or is none
-_HEADLESS = (0, 0)  # where the first line of a file without a header begins: bytes and lines before it
+_HEADLESS = (0, 1)  # where the first line of a file without a header begins: bytes before it, its number
+_PART_ROWS_MAX = 1 << 18  # of Parquet and IPC files at once
 
 
-class _Reading(NamedTuple):
-    """How one growing file is read: its own columns with their types, and what they become."""
+class Reading(NamedTuple):
+    """How one file is read: its own columns with their types, and what they become."""
 
     schema: pl.Schema
     fit: Fit
 
 
+@dataclass(frozen=True, slots=True)
 class Followed:
-    """Reads contents by a decoder of whole files.
+    """Reads contents of a byte-stream format.
 
     Parameters
     ----------
     decoder
-        Of the scan.
-    on_error
-        With "skip", bad records are dropped.
+        Of the scan; it says how files are read.
+    place
+        Where they are.
+    row_column
+        Name of a column that is added: the number of the slot within its file.
     schema
         Of the rows.
     """
 
-    def __init__(self, decoder: Decoder, on_error: OnError, schema: pl.Schema) -> None:
-        self.name = decoder.format.name
-        self.on_error: OnError = on_error
-        self.nothing = pl.DataFrame(schema=schema)
-        self.dead_file = decoder.dead_file
-        self._decoder = decoder
+    decoder: Decoder
+    place: Place
+    row_column: str | None
+    schema: pl.Schema
+
+    @property
+    def name(self) -> str:
+        """Of the format."""
+        return self.decoder.format.name
 
     def knows(self, content: Content, descriptor: int) -> bool:
         """Find out the columns of a growing file; False as long as its header is not complete."""
         if content.reading is not None:
             return True
-        path, written = content.seen.path, self._decoder.schema
-        if not self._decoder.format.is_sparse:
+        path, written = content.seen.path, self.decoder.schema
+        if not self.decoder.format.is_sparse:
             head = os.pread(descriptor, _HEAD_BYTES, 0)
             if b"\n" not in head and len(head) < _HEAD_BYTES and not content.last_call:
                 return False
-            written = self._decoder.head(cast("BinaryIO", io.BytesIO(head)), path)
+            written = self.decoder.head(cast("BinaryIO", io.BytesIO(head)), path)
             if content.headless and content.progress.offset == 0:
                 content.headless = written.names() != content.columns
             if content.headless and content.columns is not None:
                 written = pl.Schema(dict.fromkeys(content.columns, pl.String()))
             content.columns = written.names()
-        content.reading = _Reading(*self._decoder.fitted(path, written))
+        content.reading = Reading(*self.decoder.fitted(path, written))
         return True
 
     def lines(self, new: bytes, content: Content, *, growing: bool) -> Iterator[Block]:
         """The whole lines in new bytes of a growing file; without `growing` all lines."""
-        reading = cast("_Reading", content.reading)
+        reading = cast("Reading", content.reading)
         progress = content.progress
-        return self._decoder.format.blocks(
+        return self.decoder.format.blocks(
             cast("BinaryIO", io.BufferedReader(Section(new, progress.offset))),
             content.seen.path,
             schema=reading.schema,
             columns=reading.fit.reads,
             resume=list(_HEADLESS) if progress.resume is None and content.headless else progress.resume,
-            on_error=self.on_error,
+            on_error=self.decoder.on_error,
             growing=growing,
         )
 
     def blocks(self, content: Content) -> Iterator[Block]:
         """The blocks of a file that does not grow, from where its reading stands."""
         path = content.seen.path
-        return self._decoder.blocks(cast("BinaryIO", Path(path).open("rb")), path, content.progress.resume)
+        return self.decoder.blocks(self.place.open(path), path, content.progress.resume)
 
     def shaped(self, frame: pl.DataFrame, content: Content) -> tuple[pl.DataFrame, int]:
         """A frame of a file as one of the scan, and how many of its slots were bad and are dropped."""
         if not content.whole:
-            frame = self._decoder.shaped(frame, content.seen.path, cast("_Reading", content.reading).fit)
-        if self.on_error != "skip" or DEAD not in frame.columns:
+            fitting = cast("Reading", content.reading).fit
+            frame = self.decoder.shaped(frame, content.seen.path, fitting)
+        if self.row_column is not None:
+            begin = content.progress.slots
+            numbers = pl.int_range(begin, begin + frame.height, dtype=pl.Int64, eager=True)
+            frame = frame.with_columns(numbers.alias(self.row_column))
+        if list(self.schema) != frame.columns:
+            frame = frame.select([*self.schema, *([DEAD] if DEAD in frame.columns else [])])
+        if DEAD not in frame.columns:
             return frame, 0
         good = frame.get_column(DEAD).is_null()
-        return frame.filter(good).drop(DEAD), frame.height - int(good.sum())
+        if self.decoder.on_error == "skip":
+            return frame.filter(good).drop(DEAD), frame.height - int(good.sum())
+        if self.row_column is not None:
+            numbered = pl.when(good).then(self.row_column).alias(self.row_column)
+            frame = frame.with_columns(numbered)
+        return frame, 0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedColumns(Followed):
+    """Reads contents of Parquet and IPC files, part by part."""
+
+    format: Format
+
+    @property
+    def name(self) -> str:
+        """Of the format."""
+        return self.format.name
+
+    def blocks(self, content: Content) -> Iterator[Block]:
+        """See `Followed`; `resume` is how many rows have been read."""
+        path = content.seen.path
+        begin = int(content.progress.resume or 0)  # type: ignore[arg-type]
+        decoder = self.decoder
+        wanted = [name for name in decoder.columns if name in decoder.schema]
+        if not self.place.is_local:
+            with self.place.open(path) as stream:
+                frame = pl.read_parquet(stream) if self.format.name == "Parquet" else pl.read_ipc(stream)
+            parts: tuple[int, ...] = (frame.height,)
+            scan, written = frame.lazy(), frame.schema
+        else:
+            written, parts = self.format.footer(path)
+            scan = self.format.scan([path])
+        fitting = fit(path, written, decoder.schema, wanted, decoder.rules)
+        end = 0
+        for rows in parts:
+            end += rows
+            while begin < end:
+                size = min(end - begin, _PART_ROWS_MAX)
+                frame = scan.select(fitting.reads).slice(begin, size).collect(engine="streaming")
+                begin += size
+                yield Block(decoder.shaped(frame, path, fitting), begin)

@@ -53,6 +53,7 @@ _GONE_MAX = 256  # contents without a file that are remembered, in case a copy c
 _FINISHED_GONE_MAX = 1000  # finished files that are not there and remembered, in case they come back
 _FORGET_S = 60.0  # how often finished files are forgotten
 _DAY_S = 86400.0
+_AGAIN_S = 0.02
 
 
 @dataclass(slots=True)
@@ -114,6 +115,8 @@ class Follower:
         self._retired_gone: dict[str, list[Json]] = {}
         self._open: dict[Content, None] = {}
         self._denied: dict[str, str] = {}
+        self._named: set[str] = set(positions)
+        self._live: set[str] = set()
         self._looks = 0
         self._again = True
         self._forgot_s = time.monotonic()
@@ -123,11 +126,16 @@ class Follower:
 
     def poll(self, timeout_s: float) -> list[str]:
         """Partitions that have something to read, which may be new; waits for a change until the timeout."""
+        if self._again and self._looks:
+            time.sleep(min(timeout_s, _AGAIN_S))  # what is waited for is a thread that reads
         if self._again or self._watch.wait(timeout_s):
             self._again = False
             self._look()
         with self._lock:
-            return [name for name, queue in self._queues.items() if queue]
+            ready = [name for name, queue in self._queues.items() if queue]
+            over = [name for name in self._named if name not in self._live and name not in ready]
+            self._named.update(ready)
+            return ready + over
 
     def close(self) -> None:
         """End a wait, and let go of all files."""
@@ -253,10 +261,7 @@ class Follower:
         with self._lock:
             if self._clock_by == "scan" or self._queues.get(partition) or self._looks == 0:
                 return False
-            of_partition = (self._partition_of(wait.seen.path) for wait in self._waiting.values())
-            return partition not in of_partition and all(
-                content.partition != partition for content in self._contents.values()
-            )
+            return partition not in self._live
 
     def of_partition(self, partition: str) -> list[Content]:
         """The contents of a partition of which something has been handed on."""
@@ -264,9 +269,11 @@ class Follower:
             contents = [*self._contents.values(), *self._gone]
             return [c for c in contents if c.partition == partition and c.handed is not None]
 
-    def retire(self, position: Position) -> None:
+    def retire(self, partition: str, position: Position) -> None:
         """A partition is over, and all of its rows are handed on: remember the little that is needed."""
         with self._lock:
+            self._named.discard(partition)
+            self._queues.pop(partition, None)
             assert isinstance(position, dict)
             self._retired_finished.add(Finished(position["finished"]).keys())
             self._retired_gone.update(position["files"])
@@ -333,6 +340,8 @@ class Follower:
             for file in [file for file in self._waiting if file not in unknown]:
                 if file not in self._contents:
                     del self._waiting[file]
+            self._live = {content.partition for content in self._contents.values()}
+            self._live.update(self._partition_of(wait.seen.path) for wait in self._waiting.values())
             self._looks += 1
             del self._gone[: max(0, len(self._gone) - _GONE_MAX)]
             if now - self._forgot_s >= _FORGET_S:

@@ -45,7 +45,7 @@ class Progress:
 
     `resume` is the format's: None, or a list that begins with the byte offset. `crc` and `marks` (offset and
     CRC-32, ascending) are of the bytes before it; `head` and `last` are checksums of the first and last of
-    them.
+    them. `slots` is how many rows and bad records they were.
     """
 
     resume: Json = None
@@ -53,6 +53,7 @@ class Progress:
     marks: list[list[int]] = field(default_factory=list)
     head: str = ""
     last: str = ""
+    slots: int = 0
 
     @property
     def offset(self) -> int:
@@ -76,7 +77,7 @@ class Progress:
 
     def as_json(self) -> list[Json]:
         """For a position."""
-        return [self.resume, self.crc, self.marks, self.head, self.last]
+        return [self.resume, self.crc, self.marks, self.head, self.last, self.slots]
 
     @classmethod
     def of_json(cls, saved: Any) -> Progress:
@@ -86,7 +87,7 @@ class Progress:
     def after(self, before: bytes, new: bytes, resume: Json) -> Progress:
         """Progress after `new` bytes as well; `before` are the `kept_size` bytes before them."""
         offset = self.offset
-        after = Progress(resume, self.crc, [], self.head, digest((before + new)[-LAST_BYTES:]))
+        after = Progress(resume, self.crc, [], self.head, digest((before + new)[-LAST_BYTES:]), self.slots)
         assert after.offset == offset + len(new)
         if offset < HEAD_BYTES:
             after.head = digest((before + new)[:HEAD_BYTES])
@@ -109,7 +110,7 @@ class Progress:
     def shortened(self, stream: BinaryIO, offset: int) -> Progress:
         """The same for a copy, of which no more than `offset` bytes have been read."""
         assert isinstance(self.resume, list)
-        progress, before = Progress(), b""
+        progress, before = Progress(slots=self.slots), b""
         while progress.offset < offset:
             piece = stream.read(min(_PIECE_BYTES, offset - progress.offset))
             assert piece, "the copy has been read that far before"

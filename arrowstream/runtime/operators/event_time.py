@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from arrowstream.runtime.turns import Turn
     from arrowstream.runtime.watermark import Int64s, UInt32s
     from arrowstream.types import Json, OnError
 
@@ -48,6 +49,8 @@ class EventTimeOperator:
         Whether an operator downstream wants CLOCK.
     letters_read
         Whether somebody reads such rows as dead letters.
+    unbounded
+        Whether further partitions may come when all have ended.
     """
 
     __slots__ = (
@@ -63,6 +66,7 @@ class EventTimeOperator:
         "lateness",
         "operator_id",
         "rejects",
+        "unbounded",
     )
 
     def __init__(
@@ -76,6 +80,7 @@ class EventTimeOperator:
         partitions: Sequence[str],
         keeps_clock: bool = True,
         letters_read: bool = False,
+        unbounded: bool = False,
     ) -> None:
         self.operator_id = operator_id
         self.column = column
@@ -83,7 +88,8 @@ class EventTimeOperator:
         self.lateness = lateness
         self.rejects = Rejects(on_error, are_read=letters_read)
         self._on_error = on_error
-        self._partitions = tuple(partitions)
+        self._partitions = list(partitions)
+        self.unbounded = unbounded
         self.keeps_clock = keeps_clock
         self._clocks = PartitionClocks(len(self._partitions))
         self._rows = np.zeros(len(self._partitions), dtype=np.int64)
@@ -158,13 +164,36 @@ class EventTimeOperator:
 
     def end_partitions(self, ended: Iterable[int]) -> None:
         """Note which partitions have no further rows."""
-        self._ended = frozenset(ended)
+        places = self._clocks.maxima.size  # a partition that has not joined yet may have a later one
+        self._ended = frozenset(place for place in ended if place < places)
+
+    def turn(self, turns: Iterable[Turn]) -> None:
+        """Partitions have come, gone, or wait: before the rows that follow."""
+        for kind, partition, name in turns:
+            if kind == "join":
+                self._clocks.join(partition)
+                more = partition + 1 - len(self._partitions)
+                self._partitions += [""] * more
+                self._rows = np.append(self._rows, np.zeros(max(0, more), dtype=np.int64))
+                self._partitions[partition], self._rows[partition] = name, 0
+                self._ended -= {partition}
+            elif kind == "back":
+                self._clocks.come_back(partition)
+            elif kind == "idle":
+                self._clocks.idle.add(partition)
+            else:
+                self._clocks.idle.discard(partition)
 
     def on_watermark(self, watermark: int) -> tuple[list[pl.DataFrame], int]:
         """`watermark` is the input's horizon; nothing is held back."""
         if self.lateness is None or watermark == END_OF_TIME:
             return [], watermark
-        return [], self._clocks.watermark(self.lateness, self._ended)
+        return [], self._clocks.watermark(self.lateness, self._ended, ends=not self.unbounded)
+
+    @property
+    def idle(self) -> list[str]:
+        """Partitions that nobody waits for at the moment."""
+        return [self._partitions[partition] for partition in sorted(self._clocks.idle)]
 
     def slowest(self) -> str | None:
         """The partition that holds the watermark back, if the watermark depends on the rows."""
@@ -180,13 +209,18 @@ class EventTimeOperator:
                 "maxima": self._clocks.maxima.tolist(),
                 "rows": self._rows.tolist(),
                 "highest": self._highest,
+                "reached": self._clocks.reached,
+                "idle": sorted(self._clocks.idle),
                 **self.rejects.values(),
             }
         )
 
     def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:  # noqa: ARG002
         """Go on with these clocks and counts."""
-        self._clocks.maxima[:] = cast("list[int]", values["maxima"])
-        self._rows[:] = cast("list[int]", values["rows"])
+        self._clocks.maxima = np.array(values["maxima"], dtype=np.int64)
+        self._rows = np.array(values["rows"], dtype=np.int64)
+        self._partitions += [""] * (self._rows.size - len(self._partitions))
+        self._clocks.reached = cast("int", values["reached"])
+        self._clocks.idle = set(cast("list[int]", values["idle"]))
         self._highest = cast("int", values["highest"])
         self.rejects.restore(values)
