@@ -22,7 +22,6 @@ _HEADER_BYTES_MAX = 16 << 20
 _HEADER_PIECE_BYTES = 1 << 16
 _BLOCKS_MAX = 1 << 16  # that are looked for at once
 _ORIGINAL_BYTES_MAX = 1 << 20  # of a damaged block that are handed on
-_ROWS_MAX = 1 << 20  # of a frame: columns can be much larger than what they are read from
 _LEAST_UNKNOWN = -1
 
 
@@ -198,8 +197,12 @@ class _Cursor:
         )
 
 
-def read_blocks(source: Input, header: Header, path: str, *, bytes_max: int) -> Iterator[Group | DeadBlock]:
+def read_blocks(
+    source: Input, header: Header, path: str, *, bytes_max: int, rows_max: int
+) -> Iterator[Group | DeadBlock]:
     """All blocks from where `source` stands; what cannot be read is passed over up to the next marker.
+
+    A group has at most `rows_max` records, unless a single block has more.
 
     Cost    holds about BLOCK_BYTES, or one block if it is larger; none of more than `bytes_max`
     """
@@ -211,9 +214,13 @@ def read_blocks(source: Input, header: Header, path: str, *, bytes_max: int) -> 
             starts = source.offset + np.append(0, found[:, 1] - source.begin + MARKER_BYTES)
             group = Group(source.data, found, starts)
             if unpack is None:
-                yield from _cut(group)
+                yield from _cut(group, rows_max)
             else:
-                yield from _unpacked(group, unpack, header.root.least_bytes, bytes_max)
+                for unpacked in _unpacked(group, unpack, header.root.least_bytes, bytes_max):
+                    if isinstance(unpacked, DeadBlock):
+                        yield unpacked
+                    else:
+                        yield from _cut(unpacked, rows_max)
             source.used(int(starts[-1]) - source.offset)
         if broken is not None:
             yield finder.resynchronised(broken)
@@ -302,12 +309,12 @@ class _Finder:
         return bool(found[0])
 
 
-def _cut(group: Group) -> Iterator[Group]:
+def _cut(group: Group, rows_max: int) -> Iterator[Group]:
     """The same blocks in groups of not too many records, unless a single one has more."""
     ends = np.cumsum(group.segments[:, 2])
     first, before = 0, 0
     while first < len(ends):
-        last = max(int(np.searchsorted(ends, before + _ROWS_MAX, side="right")), first + 1)
+        last = max(int(np.searchsorted(ends, before + rows_max, side="right")), first + 1)
         yield Group(group.content, group.segments[first:last], group.offsets[first : last + 1])
         first, before = last, int(ends[last - 1])
 
@@ -336,7 +343,7 @@ def _unpacked(
             error = f"it cannot be decompressed: {damage}"
         if contents and (error is not None or total >= BLOCK_BYTES or index + 1 == len(group.segments)):
             after = index + (error is None)
-            yield from _cut(_joined(contents, counts, total, group.offsets[first : after + 1]))
+            yield _joined(contents, counts, total, group.offsets[first : after + 1])
             contents, counts, total = [], [], 0
         if error is not None:
             offset, following = int(group.offsets[index]), int(group.offsets[index + 1])

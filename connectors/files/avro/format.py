@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from arrowstream.types import Json, OnError
 
-_ROWS_AT_ONCE = 1 << 20
-_ROWS_AT_ONCE_MIN = 1 << 10
+_ROWS_AT_ONCE_MIN, _ROWS_AT_ONCE_MAX = 1 << 10, 1 << 20
+_FRAME_BYTES = (
+    256 << 20
+)  # a null is a byte, whatever its type: few records at once where there are many columns
 _NO_BOUND = 1 << 62
 
 
@@ -97,7 +99,10 @@ class AvroFormat:
         source.go_to(offset)
         decoder = _Decoder(header, columns, path, on_error)
         decoder.before = before
-        for found in read_blocks(source, header, path, bytes_max=self.block_bytes_max):
+        found_blocks = read_blocks(
+            source, header, path, bytes_max=self.block_bytes_max, rows_max=decoder.rows_max
+        )
+        for found in found_blocks:
             if isinstance(found, DeadBlock):
                 yield decoder.dead(found)
             else:
@@ -130,6 +135,8 @@ class _Decoder:
         self._path = path
         self._on_error = on_error
         self.before = 0
+        rows = _FRAME_BYTES // max(self._program.row_bytes, 1)
+        self.rows_max = max(_ROWS_AT_ONCE_MIN, min(rows, _ROWS_AT_ONCE_MAX))
 
     def dead(self, block: DeadBlock) -> Block:
         """One slot for a block that cannot be read."""
@@ -149,7 +156,7 @@ class _Decoder:
         """The records of a group, without the first `done` slots of it."""
         records = int(group.segments[:, 2].sum())
         content_bytes = int((group.segments[:, 1] - group.segments[:, 0]).sum())
-        if len(group.segments) == 1 and (content_bytes > 2 * BLOCK_BYTES or records > _ROWS_AT_ONCE):
+        if len(group.segments) == 1 and (content_bytes > 2 * BLOCK_BYTES or records > self.rows_max):
             yield from self._large(group, records, content_bytes, done)
             return
         first = 0
@@ -178,7 +185,7 @@ class _Decoder:
         if checked.broken_at is not None:
             yield self.dead(checked.dead_block(0))
             return
-        rows_max = max(_ROWS_AT_ONCE_MIN, min(_ROWS_AT_ONCE, records * BLOCK_BYTES // max(content_bytes, 1)))
+        rows_max = max(_ROWS_AT_ONCE_MIN, min(self.rows_max, records * BLOCK_BYTES // max(content_bytes, 1)))
         run = _Run(self._program, group, 0, min(rows_max, records))
         start, decoded = self.before, 0
         while True:

@@ -9,12 +9,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from arrowstream.errors import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from arrowstream.connectors.files.avro.schema import Node
 
-_VIEW_BYTES = 16
+_BYTES_MAX = 4 << 30  # of the buffers of one frame
 _UUID_TEXT_FACTOR = 3  # 36 letters of 16 bytes, rounded up
 _WIDTHS = {"boolean": 1, "float": 4, "double": 8, "bytes": 16, "text": 16, "decimal": 16, "uuid": 16}
 _LOW_WORD = (1 << 64) - 1
@@ -48,6 +50,11 @@ class Program:
     levels: int
     lists: int
     fields: list[str]
+
+    @property
+    def row_bytes(self) -> int:
+        """What a record takes in the buffers, without the items of its lists."""
+        return sum(width for _, level, width in self.buffers if level == 0)
 
 
 def compile_program(root: Node, columns: Collection[str]) -> Program:
@@ -240,8 +247,17 @@ class Memory:
         return cls(program, words, capacity, buffers, arenas, counts, left, used, bad)
 
     def grow(self, level: int) -> None:
-        """Twice the room for the items of a level."""
+        """Twice the room for the items of a level.
+
+        Raises  DataError if that is too much: a byte can stand for an item of thousands of columns
+        """
         self.capacity[level] *= 2
+        sizes = (int(self.capacity[at_level]) * width for _, at_level, width in self.program.buffers)
+        if sum(sizes) > _BYTES_MAX:
+            raise DataError(
+                f"the lists of a few records take more than {_BYTES_MAX:,} bytes in memory",
+                hint="the file is damaged, or its schema far too wide: write it with fewer items a record",
+            )
         for index, (word, at_level, width) in enumerate(self.program.buffers):
             if at_level == level:
                 larger = np.zeros(int(self.capacity[level]) * width, np.uint8)
