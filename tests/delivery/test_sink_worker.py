@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 import pytest
 
-from arrowstream.errors import ConnectorError
+from arrowstream.errors import ConnectorError, FencedError, StateError
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec
 from arrowstream.runtime.events import Failed, OutboxReady
 from arrowstream.runtime.sinks import SinkWorker
@@ -319,3 +319,108 @@ def test_a_failed_driver_says_so_everywhere():
         with pytest.raises(ConnectorError, match="down"):
             use()
     made.abort(RuntimeError("enough"))
+
+
+class Several(Recorder):
+    """Encodes to files whose pieces alternate."""
+
+    def __init__(self, names, **options):
+        super().__init__(**options)
+        self.names = names
+
+    def encode(self, batches):
+        rows = 0
+        for batch in batches:
+            rows += batch.num_rows
+            for name in self.names:
+                yield name, b"%d," % rows
+        for name in self.names:
+            yield name, b"end"
+
+    def publish(self, epoch, outbox):
+        self._called("publish")
+        assert outbox.is_dir()
+        self.published[epoch] = {
+            path.relative_to(outbox).as_posix(): path.read_bytes()
+            for path in outbox.rglob("*")
+            if path.is_file()
+        }
+
+
+def test_several_files_an_epoch_are_a_folder():
+    """More of them than are open at a time."""
+    names = [f"k={number % 7}/{number}.bin" for number in range(200)]
+    sink = Several(names)
+    made = driver(sink)
+    run(made)
+    assert sink.published == {epoch: dict.fromkeys(names, b"1000,end") for epoch in (1, 2)}
+    (progress,) = made.progress
+    assert (progress.files, progress.rows, progress.bytes) == (400, 2000, 2 * 200 * 8)
+    assert progress.busy_s > 0
+
+
+def test_one_file_is_counted_unless_it_is_empty():
+    class Silent(Recorder):
+        def encode(self, batches):
+            for _ in batches:
+                yield b""
+
+    recorder, silent = driver(Recorder()), driver(Silent())
+    run(recorder)
+    run(silent)
+    assert [made.progress[0].files for made in (recorder, silent)] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "gave None, which cannot be written"),
+        ("text", "gave a str, which cannot be written"),
+        (3, "gave a int, which cannot be written"),
+        ([b"a", "text"], "gave an iterator with a str in it"),
+        ([b"a", None], "gave an iterator with None in it"),
+        ([("a", "text")], "gave an iterator with a tuple in it"),
+        ([("a", b"x"), b"y"], "gave bytes as well as"),
+        ([b"y", ("a", b"x")], "gave bytes as well as"),
+        ([("../a", b"x")], "gave '../a', which is no name for a file"),
+        ([("/etc/a", b"x")], "gave '/etc/a', which is no name for a file"),
+        ([("a\0b", b"x")], "which is no name for a file"),
+        ([(".a", b"x")], "gave '.a', which is no name for a file"),
+        ([("", b"x")], "gave '', which is no name for a file"),
+    ],
+)
+def test_what_encode_must_not_give_is_said(given, message):
+    class Wrong(Recorder):
+        def encode(self, batches):
+            list(batches)
+            return given
+
+    with pytest.raises(ConnectorError) as caught:
+        run(driver(Wrong()))
+    assert message in str(caught.value)
+    assert caught.value.operator_id == "sink-0"
+
+
+def test_files_that_contradict_each_other_are_an_error_of_the_disk():
+    class Wrong(Recorder):
+        def encode(self, batches):
+            list(batches)
+            return iter([("a", b"x"), ("a/b", b"y")])
+
+    with pytest.raises(StateError, match="cannot be written"):
+        run(driver(Wrong()))
+
+
+def test_a_whole_outbox_that_is_gone_was_published_by_a_newer_process(monkeypatch):
+    sink = Whole()
+    made = driver(sink)
+    real = SinkWorker._publish
+
+    def publish(worker, epoch, outbox):
+        for path in worker.outbox_folder.iterdir():
+            path.unlink()
+        return real(worker, epoch, outbox)
+
+    monkeypatch.setattr(SinkWorker, "_publish", publish)
+    with pytest.raises(FencedError, match="is gone: a newer process has published it"):
+        run(made)
