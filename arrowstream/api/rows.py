@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from arrowstream.plan.nodes import Node
-    from arrowstream.types import ColumnNames, IntoExpr, IntoExprs, OnError
+    from arrowstream.types import ColumnNames, IntoExpr, IntoExprs, OnError, PathLike
 
 
 class RowVerbs(Query):
@@ -135,6 +135,73 @@ class RowVerbs(Query):
         [(90,), (120,)]
         """
         return self._step(build.validate(self._node, rules, on_error=on_error))
+
+    def filter_file(self, path: PathLike) -> Self:
+        """Keep the rows for which every rule of a file is true, and read the file again when it changes.
+
+        Parameters
+        ----------
+        path
+            Rules are SQL expressions over the columns. `.yaml`, `.toml`, `.json`: a mapping from names to
+            expressions, or a list of them; `.sql`, `.txt`: one a line, with comments after `--` or `#`.
+            Without rules every row passes; a row for which a rule gives null does not.
+
+        Raises
+        ------
+        PlanError
+            There is no such file, or it has a mistake; the message names the line.
+
+        Notes
+        -----
+        The file is looked at when an epoch begins, and the rules then hold for the whole epoch. Its PLAN in
+        the checkpoint records them, and an epoch that is computed again after a crash has the same ones. A
+        file that is gone or has a mistake changes nothing: it is logged ("arrowstream.rules") and counted
+        (`reload_errors`). What is collected has one epoch. As rules to come may name any column, all columns
+        are read.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars, tempfile, pathlib
+        >>> rules = pathlib.Path(tempfile.mkdtemp()) / "rules.yaml"
+        >>> _ = rules.write_text("dear: price > 100")
+        >>> ars.from_polars(pl.DataFrame({"price": [90, 120]})).filter_file(rules).collect().rows()
+        [(120,)]
+        """
+        return self._step(build.filter_file(self._node, path))
+
+    def with_metadata(
+        self, *, file: str | None = None, row: str | None = None, processing_time: str | None = None
+    ) -> Self:
+        """Add columns that say where each row comes from, and when it was processed.
+
+        Parameters
+        ----------
+        file
+            Name of a column with the path or URL of the file, a string.
+        row
+            Name of a column with the row's number within its file, from 0; bad input that has been skipped
+            or made dead letters is counted too.
+        processing_time
+            Name of a column with the time at which the row's epoch began, in UTC. It is other in every run:
+            with it, results are not repeatable. An epoch that is computed again after a crash has the time
+            that its PLAN in the checkpoint records.
+
+        Raises
+        ------
+        PlanError
+            No name, a name that is taken, or file or row of a source that has none; these two have to be
+            asked for before any other verb.
+
+        Examples
+        --------
+        >>> import polars as pl, arrowstream as ars
+        >>> bids = ars.from_polars(pl.DataFrame({"price": [90]}))
+        >>> bids.with_metadata(processing_time="read_at").schema
+        Schema([('price', Int64), ('read_at', Datetime(time_unit='us', time_zone='UTC'))])
+        """
+        return self._step(
+            build.with_metadata(self._node, file=file, row=row, processing_time=processing_time)
+        )
 
     def drop(self, *columns: ColumnNames, strict: bool = True) -> Self:
         """Remove columns.

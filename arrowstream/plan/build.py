@@ -10,7 +10,9 @@ from arrowstream.errors import PlanError
 from arrowstream.plan.durations import parse
 from arrowstream.plan.grouping import aggregate, late_rows, window
 from arrowstream.plan.letters import check_on_error, dead_letters, validate
+from arrowstream.plan.metadata import with_metadata
 from arrowstream.plan.nodes import EventTime, Limit, MapBatches, RowStep, Scan, Sinked
+from arrowstream.plan.rules import filter_file
 from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
 from arrowstream.plan.verbs import VERBS, explicit, origins, runnable
 
@@ -25,6 +27,7 @@ __all__ = [
     "aggregate",
     "dead_letters",
     "event_time",
+    "filter_file",
     "late_rows",
     "limit",
     "map_batches",
@@ -33,6 +36,7 @@ __all__ = [
     "sinked",
     "validate",
     "window",
+    "with_metadata",
 ]
 
 _TO_DATETIME = {

@@ -15,11 +15,13 @@ from arrowstream.plan.letters import on_error_of
 from arrowstream.plan.nodes import (
     DeadLetters,
     EventTime,
+    FilterFile,
     Holistic,
     LateRows,
     Limit,
     MapBatches,
     Node,
+    ProcessingTime,
     RowStep,
     Scan,
     Sinked,
@@ -38,6 +40,8 @@ _KINDS: dict[type[Node], str] = {
     Limit: "LIMIT",
     MapBatches: "MAP BATCHES",
     Validate: "VALIDATE",
+    FilterFile: "FILTER FILE",
+    ProcessingTime: "PROCESSING TIME",
     DeadLetters: "DEAD LETTERS OF",
     Sinked: "SINK",
 }
@@ -102,6 +106,10 @@ def physical(roots: Sequence[Node]) -> str:
             lines.append("       always empty: nothing is late without lateness")
         elif isinstance(node, Sinked):
             lines.append(f"       {_delivery(node)}")
+        elif isinstance(node, FilterFile):
+            lines.append("       read again when an epoch begins: its PLAN records the rules")
+        elif isinstance(node, ProcessingTime):
+            lines.append("       the time when an epoch begins, as its PLAN records it: other in every run")
         lines.extend(f"       {line}" for line in _rejecting(node, is_read=node in read))
     return "\n".join(lines)
 
@@ -180,6 +188,10 @@ def _title(node: Node) -> str:
         subject = _function_name(node.function)
     elif isinstance(node, Validate):
         subject = ", ".join(name for name, _ in node.rules)
+    elif isinstance(node, FilterFile):
+        subject = str(node.path)
+    elif isinstance(node, ProcessingTime):
+        subject = node.column
     elif isinstance(node, DeadLetters):
         subject = ", ".join(_place(producer) for producer in node.producers)
     elif isinstance(node, Sinked):
@@ -200,6 +212,8 @@ def _details(node: Node) -> list[str]:
         return [_lateness(node)]
     if isinstance(node, Validate):
         return [f"{name}: {shown(expr)}" for name, expr in node.rules]
+    if isinstance(node, FilterFile):
+        return [f"{name}: {sql}" for name, sql in node.rules]
     return []
 
 
@@ -330,6 +344,8 @@ def _identity(node: Node) -> str:
         return f"{node.column} lateness={node.lateness} on_error={node.on_error}"
     if isinstance(node, Limit):
         return str(node.n)
+    if isinstance(node, FilterFile | ProcessingTime):
+        return str(node.path) if isinstance(node, FilterFile) else node.column
     if isinstance(node, MapBatches | Validate):
         subject = (
             _function_name(node.function) if isinstance(node, MapBatches) else _canonical(dict(node.rules))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import polars as pl
 
@@ -102,6 +103,29 @@ class Validate(Step):
 
     rules: tuple[tuple[str, pl.Expr], ...]
     on_error: OnError
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FilterFile(Step):
+    """Lets the rows pass for which every rule of a file is true; it is read again at each epoch.
+
+    Attributes
+    ----------
+    path
+        The file.
+    rules
+        Names and SQL expressions, as they were when the plan was built.
+    """
+
+    path: Path
+    rules: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ProcessingTime(Step):
+    """Adds the time at which the epoch began, as a column."""
+
+    column: str
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -8,9 +8,11 @@ from arrowstream.plan.expressions import root_columns
 from arrowstream.plan.nodes import (
     DeadLetters,
     EventTime,
+    FilterFile,
     LateRows,
     Limit,
     MapBatches,
+    ProcessingTime,
     RowStep,
     Scan,
     Sinked,
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from arrowstream.plan.nodes import Node
+
+
+_KEEPS_COLUMNS = (EventTime, Limit, LateRows, Validate, FilterFile, ProcessingTime, Sinked)
 
 
 def topological(roots: Sequence[Node]) -> list[Node]:
@@ -120,7 +125,7 @@ def source_column(node: Node, column: str) -> tuple[Scan, str] | None:
             if found is None:
                 return None
             column = found
-        elif not isinstance(node, EventTime | Limit | LateRows | Validate | Sinked):
+        elif not isinstance(node, _KEEPS_COLUMNS) or column not in node.inputs[0].schema:
             return None
         node = node.inputs[0]
     return node, column
@@ -134,13 +139,13 @@ def _needed_of_input(node: Node, needed: set[str]) -> set[str]:
     if isinstance(node, Window):
         exprs = (*node.group_by, *node.aggs)
         return {node.index_column}.union(*(root_columns(expr, schema) for expr in exprs))
-    if isinstance(node, EventTime):
-        return needed | {node.column}
-    if isinstance(node, LateRows):
-        return needed | {node.index_column}
+    if isinstance(node, EventTime | LateRows):
+        return needed | {node.column if isinstance(node, EventTime) else node.index_column}
     if isinstance(node, Validate):
         return needed.union(*(root_columns(expr, schema) for _, expr in node.rules))
-    if isinstance(node, MapBatches | Sinked):
+    if isinstance(node, ProcessingTime):
+        return needed - {node.column}
+    if isinstance(node, MapBatches | FilterFile | Sinked):  # rules to come may look at any column
         return set(schema)
     if isinstance(node, DeadLetters):
         return set()

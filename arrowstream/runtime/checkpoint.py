@@ -23,7 +23,7 @@ PREPARE, hence ignored, and go with the garbage.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -54,7 +54,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """PLAN: what an epoch reads."""
+    """PLAN: what an epoch reads, and by operator what it has seen of the world outside the input."""
 
     epoch: int
     generation: int
@@ -64,6 +64,7 @@ class Plan:
     watermark: int
     final: bool
     wall_time_s: float
+    conditions: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,14 @@ class Checkpoint:
             )
 
     def write_plan(
-        self, epoch: int, *, rows: int, cursors: dict[str, Json], watermark: int, final: bool
+        self,
+        epoch: int,
+        *,
+        rows: int,
+        cursors: dict[str, Json],
+        watermark: int,
+        final: bool,
+        conditions: dict[str, Json],
     ) -> None:
         """PLAN: durable on return."""
         plan = Plan(
@@ -250,6 +258,7 @@ class Checkpoint:
             watermark=watermark,
             final=final,
             wall_time_s=self._wall_clock(),
+            conditions=conditions,
         )
         self._write("plan", epoch, asdict(plan))
         self._cursors = cursors

@@ -92,7 +92,12 @@ class EpochWriter:
             case WritePlan(epoch):
                 end = self.ends[epoch]
                 self._checkpoint.write_plan(
-                    epoch, rows=end.rows, cursors=end.cursors, watermark=end.watermark, final=end.final
+                    epoch,
+                    rows=end.rows,
+                    cursors=end.cursors,
+                    watermark=end.watermark,
+                    final=end.final,
+                    conditions=end.conditions,
                 )
                 self._on_event(PlanWritten(epoch))
             case WriteState(epoch):

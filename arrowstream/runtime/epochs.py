@@ -25,7 +25,7 @@ import threading
 import time
 from concurrent.futures import wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,7 +96,8 @@ class EpochEnd:
     """All that is known when the last row of an epoch has been processed and its output emitted.
 
     `snapshots` is by operator id; tables in it are not changed afterwards. `counters` comes back
-    unchanged from `recover`. `final` says that the input has ended: no epoch follows.
+    unchanged from `recover`. `final` says that the input has ended: no epoch follows. `conditions` is by
+    operator id what it was told of the world outside: should the epoch be run again, it is told the same.
     """
 
     rows: int
@@ -105,6 +106,7 @@ class EpochEnd:
     snapshots: dict[str, Snapshot]
     counters: dict[str, Json]
     final: bool
+    conditions: dict[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Recovered:
     `epoch` is the last one that is published (0: none); `cursors` is None at the very beginning.
     `complete`: the input had ended and everything is published, so there is nothing to do.
     `planned_rows`: the next epoch was begun before a crash and has to end after exactly as many rows
-    (`rows_until_cut` takes care of it); `planned_final` says that it ends with the input.
+    (`rows_until_cut` takes care of it); `planned_final` says that it ends with the input, and
+    `planned_conditions` are those it began under.
     """
 
     job_id: str
@@ -135,6 +138,7 @@ class Recovered:
     counters: dict[str, Json]
     planned_rows: int | None
     planned_final: bool
+    planned_conditions: dict[str, Json] | None
 
 
 class EpochDriver:
@@ -250,6 +254,7 @@ class EpochDriver:
             counters=base.counters if base else {},
             planned_rows=self._planned.rows if self._planned else None,
             planned_final=self._planned.final if self._planned else False,
+            planned_conditions=self._planned.conditions if self._planned else None,
         )
 
     def rows_until_cut(self, rows: int) -> int | None:

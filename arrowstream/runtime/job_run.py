@@ -64,6 +64,7 @@ class JobRun:
         self._drain = False
         self._abort = threading.Event()
         self._epoch_rows = 0
+        self._conditions: dict[str, Json] | None = None
         self._rows_closed = 0
         self._idle = False
         self._driver = EpochDriver(
@@ -98,6 +99,8 @@ class JobRun:
         checkpointing = self._options.checkpoint is not None
         pipeline = self._run.open_pipeline(checkpointing=checkpointing, recovered=recovered)
         self._rows_closed = sum(pipeline.rows_out)
+        if recovered.planned_conditions is not None:
+            self._begin_epoch(pipeline, recovered.planned_conditions)
         with closing(self._run.open_feed(recovered.cursors, self._options.queue_bytes // 2)) as feed:
             outcome = self._rerun_planned(feed, pipeline, recovered)
             return outcome or self._loop(feed, pipeline)
@@ -114,6 +117,7 @@ class JobRun:
                     hint="restore the input as it was, or begin anew with another checkpoint folder",
                 )
         if recovered.planned_final:
+            self._begin_epoch(pipeline)
             self._emit(pipeline.finish())
         self._close_epoch(feed, pipeline, final=recovered.planned_final)
         return "finished" if recovered.planned_final else None
@@ -133,9 +137,15 @@ class JobRun:
                 return self._end(feed, pipeline, "finished")
 
     def _end(self, feed: Feed, pipeline: Pipeline, outcome: _Outcome) -> _Outcome:
+        self._begin_epoch(pipeline)
         self._emit(pipeline.finish())
         self._close_epoch(feed, pipeline, final=True)
         return outcome
+
+    def _begin_epoch(self, pipeline: Pipeline, conditions: dict[str, Json] | None = None) -> None:
+        """Before the first row of an epoch: what holds for all of it, as it is now or was before a crash."""
+        if self._conditions is None:
+            self._conditions = pipeline.begin_epoch(conditions or {})
 
     def _is_stop_due(self, room: int | None) -> bool:
         """Whether to stop here. An epoch counted in rows is filled first, if the rows come soon."""
@@ -153,6 +163,7 @@ class JobRun:
         if isinstance(frame, str):
             return False
         if frame is not None:
+            self._begin_epoch(pipeline)
             self._epoch_rows += frame.height
             self._emit(self._run.step(feed, pipeline, frame))
         return True
@@ -176,9 +187,11 @@ class JobRun:
                 snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
                 counters=pipeline.counters(),
                 final=final,
+                conditions=self._conditions or {},
             )
         )
         self._epoch_rows = 0
+        self._conditions = None
         self._rows_closed = sum(pipeline.rows_out)
 
     def request_stop(self, *, drain: bool) -> None:

@@ -10,9 +10,11 @@ from arrowstream.errors import InternalError, PlanError
 from arrowstream.plan.nodes import (
     DeadLetters,
     EventTime,
+    FilterFile,
     LateRows,
     Limit,
     MapBatches,
+    ProcessingTime,
     RowStep,
     Scan,
     Sinked,
@@ -22,10 +24,13 @@ from arrowstream.plan.nodes import (
 from arrowstream.plan.rewrites import consumers, fused, letters_read, topological
 from arrowstream.runtime.metrics import Meter
 from arrowstream.runtime.operators.event_time import EventTimeOperator
+from arrowstream.runtime.operators.filter_file import FilterFileOperator
 from arrowstream.runtime.operators.limit import LimitOperator
 from arrowstream.runtime.operators.map_batches import MapBatchesOperator
+from arrowstream.runtime.operators.processing_time import ProcessingTimeOperator
 from arrowstream.runtime.operators.rows import RowsOperator
 from arrowstream.runtime.operators.validate import ValidateOperator
+from arrowstream.runtime.outside import RulesFile, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,6 +208,20 @@ class _Lowering:
             return self._rows(nodes, hidden)
         if _begins_event_time(node):
             return self._event_time(node, partitions)
+        if isinstance(node, Window):
+            # Imported where it is needed, because it loads Numba, which costs half a second.
+            from arrowstream.runtime.operators.window import window_operator
+
+            return window_operator(
+                node,
+                self._name("window", node),
+                partitions=len(partitions),
+                checkpointing=self._checkpointing,
+                threads=self._threads,
+            )
+        return self._stateless(node)
+
+    def _stateless(self, node: Node) -> Operator:
         if isinstance(node, MapBatches):
             return MapBatchesOperator(
                 self._name("map-batches", node),
@@ -220,21 +239,15 @@ class _Lowering:
             )
         if isinstance(node, Limit):
             return LimitOperator(self._name("limit", node), node.n)
-        # The rest is imported where it is needed, because it loads Numba, which costs half a second.
+        if isinstance(node, FilterFile):
+            return FilterFileOperator(self._name("filter-file", node), node, RulesFile(node))
+        if isinstance(node, ProcessingTime):
+            return ProcessingTimeOperator(self._name("processing-time", node), node.column, WallClock())
         if isinstance(node, LateRows):
+            # Imported where it is needed, because it loads Numba, which costs half a second.
             from arrowstream.runtime.operators.late_rows import LateRowsOperator
 
             return LateRowsOperator(self._name("late-rows", node), node)
-        if isinstance(node, Window):
-            from arrowstream.runtime.operators.window import window_operator
-
-            return window_operator(
-                node,
-                self._name("window", node),
-                partitions=len(partitions),
-                checkpointing=self._checkpointing,
-                threads=self._threads,
-            )
         raise InternalError(f"no operator for a {type(node).__name__} node")
 
     def _name(self, kind: str, node: Node) -> str:

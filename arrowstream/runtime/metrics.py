@@ -123,6 +123,8 @@ class Metrics:
         Rows dropped by operators because of `on_error="skip"`.
     dead_letters
         What could not be read, and rows that operators made dead letters of, over all runs of the job.
+    reload_errors
+        How often a file of rules could not be read again, or had a mistake: the rules stayed as they were.
     watermark
         No earlier event time is expected; None as long as nothing is known.
     epochs
@@ -145,6 +147,7 @@ class Metrics:
     missed_windows: int = 0
     skipped_rows: int = 0
     dead_letters: int = 0
+    reload_errors: int = 0
     watermark: datetime | None = None
     epochs: int = 0
     queue_bytes: int = 0

@@ -14,7 +14,9 @@ from arrowstream.runtime.letters import Letters
 from arrowstream.runtime.lowering import SCAN_ID, lower
 from arrowstream.runtime.metrics import OperatorMetrics
 from arrowstream.runtime.operators.event_time import EventTimeOperator
+from arrowstream.runtime.operators.filter_file import FilterFileOperator
 from arrowstream.runtime.operators.limit import LimitOperator
+from arrowstream.runtime.operators.processing_time import ProcessingTimeOperator
 from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text, minus, unit_ns
 
@@ -73,6 +75,23 @@ class Pipeline:
     def satisfied(self) -> bool:
         """Whether further input changes nothing: every result has all the rows its limit allows."""
         return _is_satisfied(self._top)
+
+    def begin_epoch(self, given: Mapping[str, Json]) -> dict[str, Json]:
+        """Tell the operators what holds for the rows that follow: what is given, else what they see outside.
+
+        Returns
+        -------
+        dict
+            What they were told, by operator id.
+        """
+        told: dict[str, Json] = {}
+        for stage in self._stages:
+            operator = stage.operator
+            if isinstance(operator, FilterFileOperator | ProcessingTimeOperator):
+                operator_id = operator.operator_id
+                told[operator_id] = given[operator_id] if operator_id in given else operator.outside.observe()
+                operator.begin_epoch(told[operator_id])
+        return told
 
     def push(self, frame: pl.DataFrame) -> list[Output]:
         """Take rows of the source in; what the results get from them comes out."""
@@ -252,6 +271,11 @@ class Pipeline:
     def skipped_rows(self) -> int:
         """Rows that operators have dropped because of `on_error="skip"`."""
         return sum(rejects.skipped_rows for _, rejects in self._rejecting())
+
+    @property
+    def reload_errors(self) -> int:
+        """How often files of rules could not be read again."""
+        return sum(getattr(stage.operator, "reload_errors", 0) for stage in self._stages)
 
     def dead_letters(self) -> dict[str, int]:
         """How many dead letters the source and each operator has made."""

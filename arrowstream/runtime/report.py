@@ -49,6 +49,8 @@ class Report:
         The same, by the source ("scan") and operators that made them.
     dead_letters_unread
         Those among them that no `.dead_letters()` stream of the run has given.
+    reload_errors
+        How often a file of rules could not be read again, or had a mistake: the rules stayed as they were.
     epochs
         Epochs published.
     connectors
@@ -70,6 +72,7 @@ class Report:
     dead_letters: int = 0
     dead_letters_by_operator: Mapping[str, int] = field(default_factory=dict)
     dead_letters_unread: int = 0
+    reload_errors: int = 0
     epochs: int = 0
     connectors: tuple[ConnectorMetrics, ...] = ()
     watermark: datetime | None = None
@@ -110,6 +113,8 @@ class Report:
             made = [f"{name} {n:,}" for name, n in self.dead_letters_by_operator.items() if n]
             unread = f", {self.dead_letters_unread:,} of them unread" if self.dead_letters_unread else ""
             lines.append(f"  dead letters: {self.dead_letters:,} ({', '.join(made)}){unread}")
+        if self.reload_errors:
+            lines.append(f"  rules stayed as they were: {count(self.reload_errors, 'mistake')} in their file")
         lines += [line for connector in self.connectors if (line := _connector_line(connector))]
         return lines
 
