@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from arrowstream.config import END_OF_TIME
+from arrowstream.connectors.files.columnar import Format, IpcFormat, ParquetFormat
 from arrowstream.connectors.files.errors import (
     LIBRARY_ERRORS,
     changed,
@@ -19,7 +20,6 @@ from arrowstream.connectors.files.errors import (
     translated,
     unattributed,
 )
-from arrowstream.connectors.files.formats import Format, IpcFormat, ParquetFormat
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.source import FileSource
 from arrowstream.errors import ArrowStreamError, ConnectorError

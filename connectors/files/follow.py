@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from arrowstream.connectors.files.formats import Format
+    from arrowstream.connectors.files.columnar import Format
     from arrowstream.connectors.files.streams import Block, StreamFormat
     from arrowstream.connectors.files.watch import Watch
     from arrowstream.types import Duration, Json, PathLike, Position

@@ -17,9 +17,9 @@ from arrowstream.connectors.files.tail import Section
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from arrowstream.connectors.files.columnar import Format
     from arrowstream.connectors.files.contents import Content
     from arrowstream.connectors.files.decoder import Decoder
-    from arrowstream.connectors.files.formats import Format
     from arrowstream.connectors.files.places import Place
 
 _HEAD_BYTES = 64 << 10  # a header is within them, or is none

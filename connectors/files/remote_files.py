@@ -227,6 +227,11 @@ class RemoteStream(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
+    @property
+    def has_ranges(self) -> bool:
+        """Whether the server sends parts of the file, as far as it is known."""
+        return self._whole is None
+
     def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Begin to fetch the ranges [start, end): those that are near each other as one."""
         if self._file.is_remote and self._whole is None:

@@ -1,10 +1,11 @@
-"""What differs between file formats: the footer, the scan, the statistics."""
+"""Formats with a footer, Parquet and Arrow IPC files: what it says, and the scan by Polars."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -15,29 +16,52 @@ from arrowstream.config import END_OF_TIME
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+TAIL_BYTES = 1 << 16
+"""Most footers are shorter; a second request brings the others."""
+
+_PARQUET_END_BYTES = 8  # length of the footer, "PAR1"
+_IPC_HEAD = b"ARROW1\0\0"  # a footer alone is too short
+_IPC_END_BYTES = 10  # length of the footer, "ARROW1"
 _UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 _PARQUET_UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
 
 
+class Footer(NamedTuple):
+    """Schema of a file, and the number of rows of each part that has statistics of its own.
+
+    The tail of an IPC file does not tell the rows: there are no parts then.
+    """
+
+    schema: pl.Schema
+    part_rows: tuple[int, ...]
+
+
 class Format(Protocol):
-    """How files of one format are read. Errors are those of the libraries, untranslated."""
+    """How files of one format are read. Errors are those of the libraries, untranslated.
+
+    What asks for a footer takes the path of a local file, or the `tail` of another.
+    """
 
     name: str
     suffixes: tuple[str, ...]
 
-    def footer(self, path: str) -> tuple[pl.Schema, tuple[int, ...]]:
-        """Schema, and the number of rows of each part that has statistics of its own."""
+    def tail(self, stream: BinaryIO) -> bytes:
+        """The end of a file, from its footer on. The file has to be able to seek."""
+        ...
+
+    def footer(self, file: str | bytes) -> Footer:
+        """What the footer says."""
         ...
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """All rows of the files, in order."""
         ...
 
-    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+    def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
         """About how much memory a row of these columns takes; at least 1."""
         ...
 
-    def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:
+    def minimums(self, file: str | bytes, column: str, dtype: pl.DataType) -> list[int | None] | None:
         """Smallest value of a column in each part, as the physical integer of `dtype`.
 
         END_OF_TIME for a part without any value, None for one without statistics; or None for a format
@@ -52,19 +76,23 @@ class ParquetFormat:
     name = "Parquet"
     suffixes: tuple[str, ...] = (".parquet", ".parq", ".pq")
 
-    def footer(self, path: str) -> tuple[pl.Schema, tuple[int, ...]]:
+    def tail(self, stream: BinaryIO) -> bytes:
         """See `Format`."""
-        metadata = pq.read_metadata(path)
+        return _tail(stream, _PARQUET_END_BYTES, b"PAR1")
+
+    def footer(self, file: str | bytes) -> Footer:
+        """See `Format`."""
+        metadata = _parquet_metadata(file)
         rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-        return pl.Schema(pl.read_parquet_schema(path)), rows
+        return Footer(pl.Schema(pl.read_parquet_schema(_readable(file))), rows)
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
         return pl.scan_parquet(list(paths), glob=False, hive_partitioning=False)
 
-    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+    def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
         """See `Format`; from the first row group. A field of a struct counts by the struct's name."""
-        metadata = pq.read_metadata(path)
+        metadata = _parquet_metadata(file)
         if metadata.num_row_groups == 0:
             return 1
         group, wanted = metadata.row_group(0), set(columns)
@@ -76,9 +104,9 @@ class ParquetFormat:
         )
         return max(1, int(sum(sizes)) // max(1, int(group.num_rows)))
 
-    def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:
+    def minimums(self, file: str | bytes, column: str, dtype: pl.DataType) -> list[int | None] | None:
         """See `Format`."""
-        metadata = pq.read_metadata(path)
+        metadata = _parquet_metadata(file)
         leaves = [
             index for index in range(metadata.num_columns) if metadata.schema.column(index).path == column
         ]
@@ -99,24 +127,62 @@ class IpcFormat:
     name = "Arrow IPC"
     suffixes: tuple[str, ...] = (".arrow", ".ipc", ".feather")
 
-    def footer(self, path: str) -> tuple[pl.Schema, tuple[int, ...]]:
+    def tail(self, stream: BinaryIO) -> bytes:
         """See `Format`."""
-        with Path(path).open("rb") as file, pa.ipc.open_file(file) as reader:
-            return pl.Schema(pl.read_ipc_schema(path)), (reader.count_rows(),)
+        return _tail(stream, _IPC_END_BYTES, b"ARROW1")
+
+    def footer(self, file: str | bytes) -> Footer:
+        """See `Format`."""
+        if isinstance(file, bytes):
+            head = _IPC_HEAD + file
+            with pa.ipc.open_file(pa.BufferReader(head)):  # says better what is wrong
+                return Footer(pl.Schema(pl.read_ipc_schema(io.BytesIO(head))), ())
+        with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
+            return Footer(pl.Schema(pl.read_ipc_schema(file)), (reader.count_rows(),))
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
         return pl.scan_ipc(list(paths), glob=False, hive_partitioning=False)
 
-    def row_bytes(self, path: str, columns: Sequence[str]) -> int:
+    def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
         """See `Format`; all columns count alike."""
-        with Path(path).open("rb") as file, pa.ipc.open_file(file) as reader:
-            column_bytes = Path(path).stat().st_size / max(1, reader.count_rows() * len(reader.schema))
+        if isinstance(file, bytes):
+            return 8 * max(1, len(columns))
+        with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
+            column_bytes = Path(file).stat().st_size / max(1, reader.count_rows() * len(reader.schema))
         return max(1, int(column_bytes * len(columns)))
 
-    def minimums(self, path: str, column: str, dtype: pl.DataType) -> list[int | None] | None:  # noqa: ARG002
+    def minimums(
+        self,
+        file: str | bytes,  # noqa: ARG002 - there are none
+        column: str,  # noqa: ARG002
+        dtype: pl.DataType,  # noqa: ARG002
+    ) -> list[int | None] | None:
         """See `Format`."""
         return None
+
+
+def _readable(file: str | bytes) -> str | io.BytesIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file
+
+
+def _parquet_metadata(file: str | bytes) -> pq.FileMetaData:
+    return pq.read_metadata(pa.BufferReader(file) if isinstance(file, bytes) else file)
+
+
+def _tail(stream: BinaryIO, end_bytes: int, magic: bytes) -> bytes:
+    """The footer and what ends a file; what there is if it is no such file."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - TAIL_BYTES))
+    tail = stream.read(TAIL_BYTES)
+    end = tail[-end_bytes:]
+    if len(end) < end_bytes or not end.endswith(magic):
+        return tail
+    needed = int.from_bytes(end[:4], "little") + end_bytes
+    if needed > len(tail):
+        stream.seek(max(0, size - needed))
+        tail = stream.read(min(size, needed))
+    return tail[-needed:]
 
 
 def _unit_ratio(leaf: pq.ColumnSchema, dtype: pl.DataType) -> tuple[int, int] | None:
