@@ -182,6 +182,8 @@ def _sink_options(target: Format, options: Conversion) -> dict[str, Any]:
         given["compression_level"] = options.level
     if target.suffix == ".tsv":
         given["separator"] = "\t"
+    if target.suffix == ".arrows":
+        given["format"] = "stream"
     known = inspect.signature(getattr(ars.Stream, f"sink_{target.name}")).parameters
     for name in given:
         if name not in known:

@@ -14,6 +14,7 @@ from arrowstream.errors import ArrowStreamError, JobNeverRunWarning, PlanError
 from arrowstream.pipelines.aggregates import split
 from arrowstream.pipelines.mistakes import Mistake, Path, Place
 from arrowstream.pipelines.models import OPTIONS, SCANS, SINKS, STEPS
+from arrowstream.pipelines.signatures import Strict
 from arrowstream.pipelines.sql import Query
 from arrowstream.plan.schema import out_schema
 from arrowstream.runtime.options import run_options
@@ -23,12 +24,11 @@ if TYPE_CHECKING:
 
     from arrowstream.pipelines.checks import Checked
     from arrowstream.pipelines.environment import Environment
-    from arrowstream.pipelines.signatures import Strict
 
 Result = TypeVar("Result")
 
 _SAME_COLUMNS = frozenset(
-    {"filter", "remove", "drop_nulls", "limit", "fill_null", "validate", "with_event_time"}
+    {"filter", "filter_file", "remove", "drop_nulls", "limit", "fill_null", "validate", "with_event_time"}
 )
 """Steps after which the columns are those before: if one is wrong, those after it can still be checked."""
 
@@ -142,9 +142,11 @@ class Builder:
         elif verb in ("filter", "remove", "select", "with_columns"):
             found = self._expressions(path, stream, verb, main)
         else:
-            argument = tuple(main) if isinstance(main, list) else main
             method: Callable[..., ars.Stream] = getattr(stream, verb)
-            found = self._tried(path, verb, options, lambda: method(argument, **options))
+            positional: tuple[Any, ...] = (tuple(main) if isinstance(main, list) else main,)
+            if isinstance(main, Strict):  # a verb that has options only
+                positional, options = (), main.given()
+            found = self._tried(path, verb, options, lambda: method(*positional, **options))
         if found is None:
             self._know_less(verb)
         else:

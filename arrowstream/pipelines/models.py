@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 import arrowstream as ars
 from arrowstream.pipelines.fields import (
     DTypes,
+    DurationText,
     NamedSql,
     Names,
     OneOrMany,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _SCAN, _SINK = "scan_", "sink_"
 _DTYPES_BY_NAME = ("schema", "hive_schema", "schema_overrides")
 """Parameters that map columns to types, where the annotation says only that they map."""
+
+_DURATIONS_BY_NAME = ("rotate_every",)
+"""Parameters that are durations, where the annotation says only that they are texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,12 @@ class Form:
     text: str = ""
 
 
+_METADATA = model("Metadata", options_of(ars.Stream.with_metadata), text=summary(ars.Stream.with_metadata))
 _AGG = Option("agg", NamedSql, ..., "SQL aggregations: `{bids: COUNT(*)}`, or a list of `COUNT(*) AS bids`.")
 
 STEPS: dict[str, Form] = {
     "filter": Form(ars.Stream.filter, SqlExpressions),
+    "filter_file": Form(ars.Stream.filter_file, PathText, ("path",)),
     "remove": Form(ars.Stream.remove, SqlExpressions),
     "select": Form(ars.Stream.select, NamedSql),
     "with_columns": Form(ars.Stream.with_columns, NamedSql),
@@ -82,6 +88,7 @@ STEPS: dict[str, Form] = {
     "validate": Form(ars.Stream.validate, Rules, ("rules",)),
     "limit": Form(ars.Stream.limit, int, ("n",)),
     "sql": Form(None, SqlQuery, text="A query on each row: SELECT … FROM self, with WHERE … if wanted."),
+    "with_metadata": Form(ars.Stream.with_metadata, _METADATA, ("file", "row", "processing_time")),
     "with_event_time": Form(ars.Stream.with_event_time, str, ("column",)),
     "group_by_dynamic": Form(ars.Stream.group_by_dynamic, str, ("index_column",), extra=(_AGG,)),
 }
@@ -139,7 +146,8 @@ def _source_model(format_: str) -> type[Strict]:
 
 def _sink_model(format_: str) -> type[Strict]:
     sink = SINKS[format_]
-    options = options_of(sink, left_out=("path",), documented_by=(ars.Stream.sink_parquet,))
+    types = dict.fromkeys(_DURATIONS_BY_NAME, DurationText | None)
+    options = options_of(sink, left_out=("path",), types=types, documented_by=(ars.Stream.sink_parquet,))
     if "PartitionBy" in str(inspect.signature(sink).parameters["path"].annotation):
         options.append(_partition_by())
     text = summary(sink)

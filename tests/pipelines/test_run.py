@@ -68,6 +68,10 @@ PAIRS = {
         "{validate: {low: price < 40}, on_error: skip}",
         lambda s: s.validate({"low": pl.col("price") < 40}, on_error="skip"),
     ),
+    "with_metadata": (
+        "with_metadata: {file: path, row: line}",
+        lambda s: s.with_metadata(file="path", row="line"),
+    ),
     "sql": (
         "sql: SELECT auction, price * 2 AS twice, time FROM self WHERE price > 20",
         lambda s: s.filter(pl.col("price") > 20).select(
@@ -104,6 +108,13 @@ def test_a_step_is_the_verb(write, bids, step, same):
     found, _ = program(f"{HEAD}steps:\n  - {step}\n{TAIL}", write)
     stream = ars.scan_parquet(bids / "bids.parquet", event_time="time", lateness="5s")
     assert found.equals(same(stream).collect(progress=False))
+
+
+def test_rules_of_a_file(bids, write):
+    (bids / "rules.yaml").write_text("low: price < 20\napples: channel = 'Apple'\n")
+    found, _ = program(f"{HEAD}steps: [filter_file: rules.yaml]\n{TAIL}", write)
+    assert found["price"].max() < 20
+    assert set(found["channel"]) == {"Apple"}
 
 
 def test_lists_and_structs(bids, write):
