@@ -13,6 +13,9 @@ PARTITION = "__arrowstream_partition"
 SLOT = "__arrowstream_slot"
 """Hidden UInt32 column: the row's place among the slots pushed with it (where dead letters are read only)."""
 
+FILE, FILE_ROW = "__arrowstream_file", "__arrowstream_file_row"
+"""Names of the columns in which a source says where a row is from, when only dead letters ask for it."""
+
 HIDDEN = (CLOCK, PARTITION, SLOT)
 
 DEAD = "__arrowstream_dead"

@@ -65,6 +65,14 @@ def _of_source(node: Node, file: str | None, row: str | None) -> Scan:
             f"with_metadata: {type(node.source).__name__} does not know the file and number of a row",
             hint="files do: scan_parquet, scan_csv, …; processing_time= works for every source",
         )
+    if node.file_column is not None or node.row_column is not None:
+        raise PlanError("with_metadata: file or row has been asked for before", hint="ask for both at once")
     source = tell(file=file, row=row)
     schema = pl.Schema(getattr(source, "polars_schema", None) or pl.Schema(source.schema))
-    return replace(node, source=source, schema=checked_names("with_metadata", schema))
+    return replace(
+        node,
+        source=source,
+        schema=checked_names("with_metadata", schema),
+        file_column=file,
+        row_column=row,
+    )

@@ -52,10 +52,15 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Scan(Node):
-    """Reads a source; is itself the event-time node if `event_time` is set."""
+    """Reads a source; is itself the event-time node if `event_time` is set.
+
+    `file_column` and `row_column` are those of its columns that the source was asked for by `with_metadata`.
+    """
 
     source: Source
     on_error: OnError = "raise"
+    file_column: str | None = None
+    row_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

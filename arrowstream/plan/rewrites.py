@@ -112,6 +112,13 @@ def letters_read(nodes: Sequence[Node]) -> set[Node]:
     return {producer for node in nodes if isinstance(node, DeadLetters) for producer in node.producers}
 
 
+def rejected_rows_read(roots: Sequence[Node]) -> bool:
+    """Whether somebody reads dead letters made of rows, and not only of what the source could not read."""
+    return any(
+        not isinstance(node, Scan) or node.event_time is not None for node in letters_read(topological(roots))
+    )
+
+
 def source_column(node: Node, column: str) -> tuple[Scan, str] | None:
     """The column of a source that `column` of `node` is, value for value; None if it was computed.
 

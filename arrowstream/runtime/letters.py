@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from arrowstream.config import DEAD, DEAD_LETTERS, SLOT
+from arrowstream.config import DEAD, DEAD_LETTERS, FILE, FILE_ROW, SLOT
 from arrowstream.runtime.lowering import SCAN_ID
 from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.slots import Slots
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from arrowstream.runtime.lowering import Stage
+    from arrowstream.runtime.slots import Origin
     from arrowstream.runtime.turns import Turn
     from arrowstream.types import Json
 
@@ -28,11 +29,26 @@ class Letters:
         All stages of the run, from the source down.
     partitions
         Names of the source's partitions.
+    origin
+        Columns in which the source says where a row is from.
     """
 
-    __slots__ = ("_gathered", "_slots", "_source_read", "_top", "from_source", "stages")
+    __slots__ = (
+        "_files",
+        "_gathered",
+        "_origin",
+        "_rows",
+        "_slots",
+        "_source_read",
+        "_top",
+        "from_source",
+        "stages",
+    )
 
-    def __init__(self, stages: Sequence[Stage], partitions: Sequence[str]) -> None:
+    def __init__(self, stages: Sequence[Stage], partitions: Sequence[str], origin: Origin) -> None:
+        self._origin = origin
+        self._files: pl.Series | None = None
+        self._rows: pl.Series | None = None
         self._top = stages[0]
         self.stages = [stage for stage in stages if stage.letters]
         self._source_read = any(self._top in stage.letters for stage in self.stages)
@@ -50,6 +66,10 @@ class Letters:
         """The rows of the frame, with the column SLOT if dead letters are read."""
         if self.stages:
             frame = self._slots.enter(frame)
+            self._files, self._rows = (
+                frame.get_column(name) if name is not None else None for name in self._origin
+            )
+            frame = without(frame, (FILE, FILE_ROW))
         if DEAD not in frame.columns:
             return frame
         is_row = frame.get_column(DEAD).is_null()
@@ -100,10 +120,16 @@ class Letters:
     def _completed(self, letters: pl.DataFrame, operator_id: str) -> pl.DataFrame:
         if SLOT not in letters.columns:
             letters = letters.with_columns(pl.lit(None, pl.UInt32).alias(SLOT))
-        partition, position = self._slots.places(letters.get_column(SLOT))
+        slots = letters.get_column(SLOT)
+        partition, position = self._slots.places(slots)
+        source: pl.Expr | pl.Series = pl.lit(None, pl.String)
+        if self._files is not None:
+            source = self._files.gather(slots)
+        if self._rows is not None:
+            position = pl.select(pl.format("row {}", self._rows.gather(slots))).to_series()
         made = letters.with_columns(
             pl.lit(operator_id).alias("operator"),
-            pl.lit(None, pl.String).alias("source"),
+            source.alias("source"),
             partition.alias("partition"),
             position.alias("position"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from arrowstream.config import FILE, FILE_ROW
 from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import explain, rewrites
 from arrowstream.plan.nodes import Sinked
@@ -12,6 +13,7 @@ from arrowstream.runtime.lowering import SCAN_ID, scan_of
 from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, RateMeter
 from arrowstream.runtime.pipeline import Pipeline
 from arrowstream.runtime.report import Report
+from arrowstream.runtime.slots import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +47,7 @@ class LocalRun:
         self.clock = clock
         self.started_s = clock()
         self.scan = scan_of(roots)
-        self.source = _prepared(self.scan, roots)
+        self.source, self._origin = _prepared(self.scan, roots)
         self.pipeline: Pipeline | None = None
         self._feed: Feed | None = None
         self._rate = RateMeter(clock)
@@ -57,6 +59,7 @@ class LocalRun:
             partitions=partition_names(self.source),
             checkpointing=checkpointing,
             threads=self.options.threads,
+            origin=self._origin,
         )
         if recovered is not None:
             pipeline.restore(recovered.snapshots)
@@ -156,14 +159,23 @@ class LocalRun:
         )
 
 
-def _prepared(scan: Scan, roots: Sequence[Node]) -> Source:
-    """The source, told which columns are looked at and which of them is event time."""
+def _prepared(scan: Scan, roots: Sequence[Node]) -> tuple[Source, Origin]:
+    """The source, told which columns are looked at, and where it says of a row what dead letters ask."""
     source = scan.source
     wanted = rewrites.required_columns(roots)[scan]
+    origin = Origin()
+    if rewrites.rejected_rows_read(roots):
+        origin = Origin(scan.file_column, scan.row_column)
+        tell: Callable[..., Source] | None = getattr(source, "with_metadata", None)
+        if tell is not None and origin == Origin():
+            origin = Origin(FILE, FILE_ROW)
+            source = tell(file=FILE, row=FILE_ROW)
     with_event_time: Callable[[str], Source] | None = getattr(source, "with_event_time", None)
     if scan.event_time is not None and with_event_time is not None:
         source = with_event_time(scan.event_time)
     project: Callable[[list[str]], Source] | None = getattr(source, "project", None)
-    if len(wanted) < len(scan.schema) and project is not None:
-        source = project([name for name in scan.schema if name in wanted])
-    return source
+    wanted = wanted.union(name for name in origin if name is not None)
+    columns = [*scan.schema, *(name for name in origin if name is not None and name not in scan.schema)]
+    if len(wanted) < len(columns) and project is not None:
+        source = project([name for name in columns if name in wanted])
+    return source, origin

@@ -18,6 +18,7 @@ from arrowstream.runtime.operators.filter_file import FilterFileOperator
 from arrowstream.runtime.operators.limit import LimitOperator
 from arrowstream.runtime.operators.processing_time import ProcessingTimeOperator
 from arrowstream.runtime.operators.rows_in import without
+from arrowstream.runtime.slots import Origin
 from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text, minus, unit_ns
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Pipeline:
         Whether `snapshot` will be called.
     threads
         How many an operator may use.
+    origin
+        Columns of the frames in which the source says where a row is from.
     """
 
     def __init__(
@@ -62,12 +65,13 @@ class Pipeline:
         partitions: Sequence[str] = ("all",),
         checkpointing: bool = False,
         threads: int = 1,
+        origin: Origin | None = None,
     ) -> None:
         self._schemas = [root.schema for root in roots]
         self._top, self._stages = lower(
             roots, partitions=partitions, checkpointing=checkpointing, threads=threads
         )
-        self._letters = Letters(self._stages, partitions)
+        self._letters = Letters(self._stages, partitions, origin or Origin())
         self.rows_in = 0
         self.rows_out = [0] * len(roots)
 

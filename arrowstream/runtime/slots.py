@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from arrowstream.types import Json
+
+
+class Origin(NamedTuple):
+    """Columns in which a source says where a row is from: the file, and the row's number in it."""
+
+    file: str | None = None
+    row: str | None = None
 
 
 class Slots:

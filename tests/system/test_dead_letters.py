@@ -197,6 +197,40 @@ def test_below_a_window_rows_have_no_place_in_the_input():
     assert "in the order of the input, node by node" in windows.dead_letters().explain()
 
 
+class Filed(FrameSource):
+    """Says file and row: every ten rows are a file."""
+
+    def with_metadata(self, *, file, row):
+        numbers = pl.int_range(pl.len())
+        columns = [pl.format("f{}", numbers // 10).alias(file or "f"), (numbers % 10).alias(row or "r")]
+        known = [column for column, name in zip(columns, (file, row), strict=True) if name is not None]
+        return Filed(self._frame.with_columns(known))
+
+
+@pytest.mark.filterwarnings("ignore::arrowstream.DeadLettersWarning")
+@pytest.mark.parametrize("given", [{}, {"file": "path", "row": "number"}])
+@pytest.mark.parametrize("batch_rows", [1, 7, 1000])
+def test_where_the_source_knows_files_letters_name_them(given, batch_rows):
+    filed = ars.scan(Filed(frame_of(KINDS * 5)), event_time="t", on_error="dead_letter")
+    stream = filed.with_metadata(**given) if given else filed
+    checked = stream.select("kind", "t", "id").validate(
+        {"odd": pl.col("kind") != "odd"}, on_error="dead_letter"
+    )
+    letters = checked.dead_letters().collect(batch_rows=batch_rows, progress=False)
+    rows = [n for n, kind in enumerate(KINDS * 5) if kind in ("timeless", "odd")]
+    assert letters["source"].to_list() == [f"f{n // 10}" for n in rows]
+    assert letters["position"].to_list() == [f"row {n % 10}" for n in rows]
+    assert json.loads(letters["original"][1]).keys() == {"kind", "t", "id"}
+    assert checked.filter(kind="good").collect(progress=False).columns == ["kind", "t", "id"]
+
+
+def test_below_a_window_there_is_no_file_either():
+    filed = ars.scan(Filed(frame_of(KINDS * 5)), event_time="t", on_error="skip")
+    sums = filed.group_by_dynamic("t", every="1m").agg(pl.col("id").sum())
+    letters = sums.validate({"none": "id < 0"}, on_error="dead_letter").dead_letters()
+    assert letters.collect(progress=False).select("source", "partition", "position").rows() == [(None,) * 3]
+
+
 def test_a_limit_beside_dead_letters_does_not_end_the_reading(tmp_path):
     main = stream_of(FrameSource(frame_of(KINDS * 20)))
     jobs = [main.limit(1).sink_parquet(tmp_path / "one"), main.dead_letters().sink_parquet(tmp_path / "bad")]
