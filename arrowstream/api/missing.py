@@ -16,7 +16,7 @@ _WHOLE = "it needs all rows: use group_by_dynamic(...).agg({0}), or collect() an
 _OTHER_ROWS = "it looks at other rows: use group_by_dynamic(...).agg(...), or collect() and call it there"
 _LATER = "it comes in a later version"
 _WINDOWS_NOW = f"{_LATER}; group_by_dynamic(...) has windows now"
-_SINKS_NOW = f"{_LATER}; now: sink_parquet, sink_ipc, sink_batches, sink(sink)"
+_SINKS_NOW = f"{_LATER}; now: sink_parquet and the other files, sink_batches, sink(sink)"
 
 _HINTS: Final = {
     "approx_n_unique": _WHOLE.format("pl.col(...).approx_n_unique()"),
@@ -65,12 +65,10 @@ _HINTS: Final = {
     "serialize": "a query is Python code: import the function that builds it",
     "set_sorted": "name the event time instead: with_event_time(column)",
     "shift": _OTHER_ROWS,
-    "sink_csv": _SINKS_NOW,
     "sink_database": _SINKS_NOW,
     "sink_delta": _SINKS_NOW,
     "sink_iceberg": _SINKS_NOW,
     "sink_kafka": _SINKS_NOW,
-    "sink_ndjson": _SINKS_NOW,
     "slice": "use limit(n), or collect() and slice the result",
     "sort": _SORTED,
     "sql": f"{_LATER}; now: pl.sql_expr(...) in select and filter",

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from arrowstream.connectors.files.encode import ROW_GROUP_ROWS, check_positive, cut
+from arrowstream.connectors.files.encode import check_positive, cut
 from arrowstream.connectors.files.partition_names import check_keys, folders_of
 from arrowstream.errors import PlanError
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from arrowstream.types import Json
 
 BLOCK_ROWS = 1 << 16
-"""Rows that are divided at once; and, together with ROW_GROUP_ROWS, all that is held of them."""
+"""Rows that are divided at once."""
+
+WAITING_ROWS_MAX = 1 << 19
+"""Rows of all files that wait for others, to be encoded in large pieces."""
 
 ENCODERS_BYTES_MAX = 256 << 20
 """What all files that are written at a time may hold in memory."""
@@ -121,7 +124,7 @@ def divided(
 ) -> Iterator[tuple[str, bytes]]:
     """The files of an epoch, in pieces that alternate.
 
-    Cost    holds BLOCK_ROWS + ROW_GROUP_ROWS rows, and the encoders of the files that are open
+    Cost    holds BLOCK_ROWS + WAITING_ROWS_MAX rows, and the encoders of the files that are open
     """
     writer = _Files(encoding, division)
     for block in cut(batches, BLOCK_ROWS):
@@ -163,7 +166,7 @@ class _Files:
         for folder, part in self._parts(block):
             if part.num_rows or not self._division.partition_by:
                 yield from self._add(folder, self._without_key(part), self._spans(part))
-        if self._waiting_rows >= ROW_GROUP_ROWS:
+        if self._waiting_rows >= WAITING_ROWS_MAX:
             for file in self._open.values():
                 yield from self._encode(file)
 

@@ -29,7 +29,10 @@ def test_every_verb_of_lazyframe_is_there_or_has_a_hint(name) -> None:
         ("group_by", "it comes in a later version; group_by_dynamic(...) has windows now"),
         ("join", "it comes in a later version; a small table now: "),
         ("unique", "it comes in a later version; now: group_by_dynamic(..., group_by=columns)"),
-        ("sink_csv", "it comes in a later version; now: sink_parquet, sink_ipc, sink_batches, sink(sink)"),
+        (
+            "sink_kafka",
+            "it comes in a later version; now: sink_parquet and the other files, sink_batches, sink(sink)",
+        ),
         ("to_pandas", "a pl.DataFrame has it: collect().to_pandas"),
         ("height", "a pl.DataFrame has it: collect().height"),
         ("fliter", "did you mean 'filter'?"),

@@ -82,7 +82,7 @@ def small(monkeypatch):
     """Bounds that a few rows reach."""
     for name, value in (
         ("BLOCK_ROWS", 7),
-        ("ROW_GROUP_ROWS", 11),
+        ("WAITING_ROWS_MAX", 11),
         ("OPEN_FILES_MAX", 3),
         ("_CHUNK_ROWS_MIN", 2),
     ):

@@ -91,19 +91,27 @@ class Golden:
         self.root, self.query, self.rows, self.epoch_rows = root, query, rows, epoch_rows
         self._copies = 0
         write_input(root, rows)
-        code, out, err = run(query, self.fresh(), epoch_rows)  # also loads the kernels into the cache
+        code, out, err = finish(self.start(self.fresh()))  # also loads the kernels into the cache
         assert code == 0, err
         root = self.fresh()
-        process = start(query, root, epoch_rows)
+        process = self.start(root)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n", finish(process)
         began = time.monotonic()
         code, out, err = finish(process)
         self.seconds = time.monotonic() - began
         assert (code, out) == (0, "finished\n"), err
-        self.files = published(root)
+        self.files = self.published(root)
         self.epochs = -(-rows // epoch_rows)
         assert self.files
+
+    def start(self, root: Path, *, fail: str = "") -> subprocess.Popen[str]:
+        """The job in a process of its own."""
+        return start(self.query, root, self.epoch_rows, fail=fail)
+
+    def published(self, root: Path) -> dict[str, bytes]:
+        """Every file in the outputs, by name."""
+        return published(root)
 
     def fresh(self) -> Path:
         """A folder with the same input, and nothing else."""
@@ -115,7 +123,7 @@ class Golden:
 
     def differences(self, root: Path) -> list[str]:
         """Names of files that are missing, too many, or other than in the undisturbed run."""
-        files = published(root)
+        files = self.published(root)
         return sorted(n for n in files.keys() | self.files.keys() if files.get(n) != self.files.get(n))
 
 
@@ -138,7 +146,7 @@ def kill_at_random(golden: Golden, *, kills: int, seed: int, tell: bool = False)
 
 def _killed_or_finished(golden: Golden, root: Path, chance: random.Random, tally: Tally) -> bool:
     """Start the job and kill it somewhere; whether it had finished before."""
-    process = start(golden.query, root, golden.epoch_rows)
+    process = golden.start(root)
     tally.starts += 1
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", finish(process)
