@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,9 +12,6 @@ from typer.core import TyperGroup
 from arrowstream import __version__
 from arrowstream.cli import console
 from arrowstream.errors import ArrowStreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as shells have it."""
@@ -32,7 +27,7 @@ class ErrorGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; the context is click's, which Typer has a copy of."""
         debug = bool(ctx.params.get("debug"))
-        with _own_warnings():
+        with console.own_warnings():
             try:
                 return super().invoke(ctx)
             except ArrowStreamError as error:
@@ -281,11 +276,3 @@ def verify(
 
     if not verify_checkpoint(folder):
         raise typer.Exit(FAILED)
-
-
-@contextmanager
-def _own_warnings() -> Iterator[None]:
-    """Print warnings as the rest of the output, not with the line of ours that raised them."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_args, **_kwargs: console.print_warning(str(message))
-        yield

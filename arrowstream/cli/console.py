@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -9,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import polars as pl
 
     from arrowstream.errors import ArrowStreamError
@@ -17,6 +22,35 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 _CELL_CHARACTERS_MAX = 48
+
+
+@contextmanager
+def own_warnings(hidden: Callable[[str], str] = str) -> Iterator[None]:
+    """Print warnings, and what is logged, as the rest of the output: not with the line that raised them.
+
+    `hidden` takes out of a text what must not be printed.
+    """
+    handler = _LogHandler(hidden)
+    logger = logging.getLogger("arrowstream")
+    before, logger.handlers, logger.propagate = logger.handlers, [handler], False
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_args, **_kwargs: print_warning(hidden(str(message)))
+            yield
+    finally:
+        logger.handlers, logger.propagate = before, True
+
+
+class _LogHandler(logging.Handler):
+    """Prints records as warnings are printed."""
+
+    def __init__(self, hidden: Callable[[str], str]) -> None:
+        super().__init__(logging.WARNING)
+        self._hidden = hidden
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        print_warning(self._hidden(record.getMessage()))
 
 
 def print_error(error: ArrowStreamError) -> None:

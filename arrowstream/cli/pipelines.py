@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -32,10 +31,7 @@ def run_pipeline(file: Path, options: dict[str, Any]) -> bool:
             console.err.print(_summary(mistakes, 1))
             return False
         hidden = pipeline.environment.hidden
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_args, **_kwargs: console.print_warning(
-                hidden(str(message))
-            )
+        with console.own_warnings(hidden):
             report = pipeline.run(**options)
         console.out.print(hidden(str(report)))
     return True

@@ -68,6 +68,7 @@ class Builder:
     _lost: set[str] = field(default_factory=set)
     _known: bool = True
     _timeless: bool = False
+    _folders: dict[str, Path] = field(default_factory=dict)
 
     def build(self, *, read_input: bool = True) -> None:
         """Build all; what is wrong is added to the mistakes of `checked`."""
@@ -259,6 +260,11 @@ class Builder:
     def _add_output(self, path: Path, rows: ars.Stream | None, output: Strict) -> None:
         format_, options = _taken(output, SINKS)
         folder: Any = options.pop(format_)
+        first = self._folders.setdefault(str(folder).rstrip("/"), path)
+        if first != path:
+            line = self.checked.document.place_of(first).line
+            self._add((*path, format_), PlanError(f"the output of line {line} has this folder already"))
+            return
         partition_by = options.pop("partition_by", None)
         if partition_by is not None:
             folder = pl.PartitionBy(folder, **partition_by.given())

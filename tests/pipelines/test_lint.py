@@ -217,6 +217,10 @@ TEXTS = {
         IN + "sinks: {parquet: out, compression: zstd, compression_level: 99}\n",
         ["2:61: compression_level=99 is not between"],
     ),
+    "one folder for two outputs": (
+        IN + "sinks: [{parquet: out}, {ipc: out/}]\n",
+        ["2:31: the output of line 2 has this folder already"],
+    ),
     "checkpoint_every": (
         IN + OUT + "run: {checkpoint_every: soon}\n",
         [

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 
+import jsonschema
 import polars as pl
 import pytest
 
 import arrowstream as ars
 from arrowstream.api.rows import RowVerbs
 from arrowstream.pipelines import json_schema
+from arrowstream.pipelines.files import parse
 from arrowstream.pipelines.models import (
     ONLY_IN_PYTHON,
     OPTIONS,
@@ -113,6 +116,37 @@ def test_partition_by_has_the_options_of_polars():
     for field in filter(None, made):
         (inner,) = [each for each in field.annotation.__args__ if each is not type(None)]
         assert set(keys(inner)) == wanted
+
+
+def documents():
+    for path in sorted((ROOT / "examples").iterdir()):
+        if path.suffix in {".yaml", ".toml"}:
+            yield pytest.param(parse(path).value, id=path.name)
+
+
+@pytest.mark.parametrize("document", list(documents()))
+def test_the_examples_are_right_by_the_schema(document):
+    jsonschema.validate(document, json.loads(json_schema()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sink": {"parquet": "out"}},
+        {"source": {"parquet": "in", "on_error": "skp"}},
+        {"source": {"parkuet": "in"}},
+        {"steps": [{"fliter": "a > 1"}]},
+        {"steps": [{"group_by_dynamic": "t", "every": "10 s", "agg": {"n": "COUNT(*)"}}]},
+        {"steps": [{"limit": "many"}]},
+        {"run": {"threads": "all"}},
+    ],
+)
+def test_the_schema_refuses_what_lint_refuses(change):
+    document = {"source": {"parquet": "in"}, "sinks": {"parquet": "out"}}
+    schema = json.loads(json_schema())
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document | change, schema)
 
 
 def test_the_committed_schema_is_current():
