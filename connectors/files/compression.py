@@ -308,6 +308,8 @@ class _Content(io.RawIOBase):
             self._piece = self._piece[len(piece) :]
             left -= len(piece) if left > 0 else 0
             taken.append(piece)
+        if left < 0 and self._error is not None:  # nobody reads on after a read to the end
+            raise self._error
         return bytes(taken[0]) if len(taken) == 1 else b"".join(taken)
 
     def readinto(self, buffer: Any) -> int:

@@ -133,6 +133,8 @@ class Decoder:
             written = self.format.schema(cast("BinaryIO", head), path)
         except (DataError, *LIBRARY_ERRORS) as error:
             raise head.damage or error from None
+        if head.damage is not None and not written:
+            raise head.damage
         head.rewind()
         return written, cast("BinaryIO", head)
 
@@ -173,7 +175,7 @@ class _Head(io.RawIOBase):
             self._kept.clear()
             self._at = 0
             if self.damage is not None:
-                if piece:
+                if piece and size >= 0:
                     return piece
                 raise self.damage
             piece += self._stream.read(size - len(piece) if size >= 0 else -1)

@@ -41,6 +41,8 @@ class StreamReader:
     ----------
     files
         As they were when the query was built.
+    columns
+        Those of the decoder, or some of them, and `row_column`.
     row_column
         Name of a column that is added: the number of the slot within its file.
     """
@@ -52,6 +54,7 @@ class StreamReader:
         decoder: Decoder,
         position: Position | None,
         *,
+        columns: Sequence[str],
         on_error: OnError,
         row_column: str | None = None,
     ) -> None:
@@ -59,6 +62,7 @@ class StreamReader:
         self._files = files
         self._place = place
         self._decoder = decoder
+        self._columns = columns
         self._on_error = on_error
         self._row_column = row_column
         self._index, self._resume, self._skip, self._slots = self._checked(position)
@@ -162,16 +166,20 @@ class StreamReader:
     def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The slots of a block, or with "skip" its rows only, with their numbers."""
         if self._row_column is not None:
-            numbers = pl.int_range(self._slots, self._slots + frame.height, dtype=pl.Int64, eager=True)
-            frame = frame.with_columns(numbers.alias(self._row_column))
-            if DEAD in frame.columns:
-                number = pl.when(pl.col(DEAD).is_null()).then(pl.col(self._row_column))
-                frame = frame.with_columns(number).select(pl.exclude(DEAD), DEAD)
+            frame = self._numbered(frame, self._row_column)
         if self._on_error == "skip" and DEAD in frame.columns:
             good = frame.get_column(DEAD).is_null()
             self.counters.errors += frame.height - int(good.sum())
             return frame.filter(good).drop(DEAD)
         return frame
+
+    def _numbered(self, frame: pl.DataFrame, row_column: str) -> pl.DataFrame:
+        """With the number of each row in its file, and without columns that were read for nothing else."""
+        number = pl.int_range(self._slots, self._slots + pl.len(), dtype=pl.Int64)
+        if DEAD not in frame.columns:
+            return frame.with_columns(number.alias(row_column)).select(self._columns)
+        number = pl.when(pl.col(DEAD).is_null()).then(number)
+        return frame.with_columns(number.alias(row_column)).select(*self._columns, DEAD)
 
     def _open_file(self, file: FoundFile) -> None:
         self._raw = self._place.open(file)

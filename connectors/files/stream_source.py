@@ -70,23 +70,24 @@ class StreamSource(FileSource):
 
     def open(self, partition: str, position: Position | None) -> StreamReader:
         """A reader that starts right after `position`."""
-        has_numbers = self._row_column is not None and self._row_column in self._columns
         return StreamReader(
             self.files_of(partition),
             self._place,
             self.decoder(),
             position,
+            columns=self._columns,
             on_error=self._options.on_error,
-            row_column=self._row_column if has_numbers else None,
+            row_column=self._row_column if self._row_column in self._columns else None,
         )
 
     def decoder(self) -> Decoder:
         """How each file is read."""
         options = self._options
+        columns = tuple(name for name in self._columns if name != self._row_column)
         return Decoder(
             self._format,
             self._file_schema,
-            tuple(name for name in self._columns if name != self._row_column),
+            columns or tuple(self._file_schema.names()[:1]),
             rules_of(options, is_sparse=self._format.is_sparse),
             on_error=options.on_error,
             compression=options.compression,
