@@ -32,13 +32,15 @@ def own_warnings(hidden: Callable[[str], str] = str) -> Iterator[None]:
     """
     handler = _LogHandler(hidden)
     logger = logging.getLogger("arrowstream")
-    before, logger.handlers, logger.propagate = logger.handlers, [handler], False
+    logger.addHandler(handler)
+    propagated, logger.propagate = logger.propagate, False
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_args, **_kwargs: print_warning(hidden(str(message)))
             yield
     finally:
-        logger.handlers, logger.propagate = before, True
+        logger.removeHandler(handler)
+        logger.propagate = propagated
 
 
 class _LogHandler(logging.Handler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,13 +12,13 @@ from arrowstream.errors import nearest
 from arrowstream.pipelines import models
 from arrowstream.pipelines.fields import WrongError
 from arrowstream.pipelines.mistakes import Document, Mistake, Path
+from arrowstream.pipelines.signatures import Strict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path as FilePath
 
     from arrowstream.pipelines.environment import Environment
-    from arrowstream.pipelines.signatures import Strict
 
 _OUTPUTS = ("sinks", "late", "dead_letters")
 _KINDS: dict[str, tuple[str, str, Mapping[str, type[Strict]]]] = {
@@ -154,7 +154,7 @@ class _Part:
                 isinstance(value, list) and isinstance(key, int) and key < len(value)
             )
             if inside:
-                value = value[key]
+                value = self.checked.document.at((*found, key))
             elif not (error["type"] in ("missing", "extra_forbidden") and key == where[-1]):
                 continue
             found = (*found, key)
@@ -203,14 +203,16 @@ class _Part:
 
     def _keys(self, path: Path) -> tuple[str, ...]:
         """The keys that the mapping at `path` may have."""
-        value = self.checked.document.at(path)
-        made: Any = models.RunSection if path and path[0] == "run" else None
-        if path and path[0] in _KINDS and isinstance(value, dict):
+        made: Any = models.RunSection
+        below = path[1:]
+        if path[0] in _KINDS:
             known = _KINDS[str(path[0])][2]
+            length = 2 if len(path) > 1 and isinstance(path[1], int) else 1
+            value, below = self.checked.document.at(path[:length]), path[length:]
             made = next((known[key] for key in value if key in known), None)
-        if made is None:
-            return ()
-        return tuple(info.alias or name for name, info in made.model_fields.items())
+        for key in below:
+            made = None if made is None else _inner(made, str(key))
+        return () if made is None else tuple(_fields_of(made))
 
     def _add_untold(self, path: Path) -> None:
         what, hint, known = _KINDS[str(path[0])]
@@ -237,6 +239,18 @@ class _Part:
         if isinstance(value, dict | list):
             return "a mapping" if isinstance(value, dict) else "a list"
         return str(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+def _fields_of(made: type[Strict]) -> dict[str, Any]:
+    """Types of a model's fields, by the names that they have in a file."""
+    return {info.alias or name: info.annotation for name, info in made.model_fields.items()}
+
+
+def _inner(made: type[Strict], key: str) -> type[Strict] | None:
+    """The model of a field, if it has one."""
+    type_ = _fields_of(made).get(key)
+    found = (type_, *get_args(type_), *(inner for each in get_args(type_) for inner in get_args(each)))
+    return next((each for each in found if isinstance(each, type) and issubclass(each, Strict)), None)
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> tuple[str, dict[str, Any]]:

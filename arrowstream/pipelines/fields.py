@@ -44,7 +44,7 @@ def _duration(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise WrongError(PlanError(f"{value} has no unit", hint='write a duration such as "10s" or "1h30m"'))
     try:
-        durations.parts(value)
+        durations.parts(str(value) if isinstance(value, bool) else value)
     except PlanError as error:
         raise WrongError(
             PlanError(

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SCAN, _SINK = "scan_", "sink_"
-_DTYPES_BY_NAME = ("schema", "hive_schema", "schema_overrides")
+_DTYPES_BY_NAME: tuple[str, ...] = ("schema", "hive_schema", "schema_overrides")
 """Parameters that map columns to types, where the annotation says only that they map."""
 
-_DURATIONS_BY_NAME = ("rotate_every",)
+_DURATIONS_BY_NAME: tuple[str, ...] = ("rotate_every",)
 """Parameters that are durations, where the annotation says only that they are texts."""
 
 
@@ -137,7 +137,7 @@ def _step_model(verb: str, form: Form) -> type[Strict]:
 
 def _source_model(format_: str) -> type[Strict]:
     scan = SCANS[format_]
-    types = dict.fromkeys(_DTYPES_BY_NAME, DTypes | None)
+    types: dict[str, Any] = dict.fromkeys(_DTYPES_BY_NAME, DTypes | None)
     options = options_of(scan, left_out=("source",), types=types, documented_by=(ars.scan_parquet,))
     text = summary(scan)
     main = Option(format_, PathTexts, ..., f"{text} A file, a glob, a folder, or several of them.")
@@ -146,7 +146,7 @@ def _source_model(format_: str) -> type[Strict]:
 
 def _sink_model(format_: str) -> type[Strict]:
     sink = SINKS[format_]
-    types = dict.fromkeys(_DURATIONS_BY_NAME, DurationText | None)
+    types: dict[str, Any] = dict.fromkeys(_DURATIONS_BY_NAME, DurationText | None)
     options = options_of(sink, left_out=("path",), types=types, documented_by=(ars.Stream.sink_parquet,))
     if "PartitionBy" in str(inspect.signature(sink).parameters["path"].annotation):
         options.append(_partition_by())

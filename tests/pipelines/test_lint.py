@@ -217,6 +217,16 @@ TEXTS = {
         IN + "sinks: {parquet: out, compression: zstd, compression_level: 99}\n",
         ["2:61: compression_level=99 is not between"],
     ),
+    "nearest key of a mapping": (
+        IN + "sinks: {parquet: out, partition_by: {kye: channel}}\n",
+        [
+            '2:38: unknown key "kye"\n  choices: key, include_key, max_rows_per_file'
+        ],
+    ),
+    "nearest key of metadata": (
+        steps("  - with_metadata: {fil: path}"),
+        ['3:21: unknown key "fil"\n  choices: file, row, processing_time\n  hint: did you mean "file"?'],
+    ),
     "one folder for two outputs": (
         IN + "sinks: [{parquet: out}, {ipc: out/}]\n",
         ["2:31: the output of line 2 has this folder already"],
