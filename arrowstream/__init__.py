@@ -21,6 +21,7 @@ from arrowstream.errors import (
     PlanError,
     StateError,
 )
+from arrowstream.plan.template import template
 from arrowstream.protocols import Reader, Sink, Source
 from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, ProgressListener
 from arrowstream.runtime.report import Report
@@ -62,4 +63,5 @@ __all__ = [
     "scan_ipc",
     "scan_parquet",
     "start",
+    "template",
 ]

@@ -170,7 +170,12 @@ class RowVerbs(Query):
         return self._step(build.filter_file(self._node, path))
 
     def with_metadata(
-        self, *, file: str | None = None, row: str | None = None, processing_time: str | None = None
+        self,
+        *,
+        file: str | None = None,
+        row: str | None = None,
+        processing_time: str | None = None,
+        batch: str | None = None,
     ) -> Self:
         """Add columns that say where each row comes from, and when it was processed.
 
@@ -182,15 +187,21 @@ class RowVerbs(Query):
             Name of a column with the row's number within its file, from 0; bad input that has been skipped
             or made dead letters is counted too.
         processing_time
-            Name of a column with the time at which the row's epoch began, in UTC. It is other in every run:
-            with it, results are not repeatable. An epoch that is computed again after a crash has the time
-            that its PLAN in the checkpoint records.
+            Name of a column with the time at which the row's epoch began, in UTC.
+        batch
+            Name of a column with the number of the row's epoch, from 1. What is collected has one.
 
         Raises
         ------
         PlanError
             No name, a name that is taken, or file or row of a source that has none; these two have to be
             asked for before any other verb.
+
+        Notes
+        -----
+        With `processing_time` or `batch` results are not repeatable: they are other in every run. (Epochs of
+        a number of rows have the same numbers in every run.) An epoch that is computed again after a crash
+        has those that its PLAN in the checkpoint records.
 
         Examples
         --------
@@ -200,7 +211,7 @@ class RowVerbs(Query):
         Schema([('price', Int64), ('read_at', Datetime(time_unit='us', time_zone='UTC'))])
         """
         return self._step(
-            build.with_metadata(self._node, file=file, row=row, processing_time=processing_time)
+            build.with_metadata(self._node, file=file, row=row, processing_time=processing_time, batch=batch)
         )
 
     def drop(self, *columns: ColumnNames, strict: bool = True) -> Self:

@@ -41,7 +41,7 @@ _KINDS: dict[type[Node], str] = {
     MapBatches: "MAP BATCHES",
     Validate: "VALIDATE",
     FilterFile: "FILTER FILE",
-    ProcessingTime: "PROCESSING TIME",
+    ProcessingTime: "PROCESSING",
     DeadLetters: "DEAD LETTERS OF",
     Sinked: "SINK",
 }
@@ -109,7 +109,7 @@ def physical(roots: Sequence[Node]) -> str:
         elif isinstance(node, FilterFile):
             lines.append("       read again when an epoch begins: its PLAN records the rules")
         elif isinstance(node, ProcessingTime):
-            lines.append("       the time when an epoch begins, as its PLAN records it: other in every run")
+            lines.append("       of the epoch, as its PLAN records it: other in every run")
         lines.extend(f"       {line}" for line in _rejecting(node, is_read=node in read))
     return "\n".join(lines)
 
@@ -191,7 +191,7 @@ def _title(node: Node) -> str:
     elif isinstance(node, FilterFile):
         subject = str(node.path)
     elif isinstance(node, ProcessingTime):
-        subject = node.column
+        subject = ", ".join(node.columns)
     elif isinstance(node, DeadLetters):
         subject = ", ".join(_place(producer) for producer in node.producers)
     elif isinstance(node, Sinked):
@@ -345,7 +345,8 @@ def _identity(node: Node) -> str:
     if isinstance(node, Limit):
         return str(node.n)
     if isinstance(node, FilterFile | ProcessingTime):
-        return str(node.path) if isinstance(node, FilterFile) else node.column
+        told = (node.path,) if isinstance(node, FilterFile) else (node.time_column, node.batch_column)
+        return " ".join(map(str, told))
     if isinstance(node, MapBatches | Validate):
         subject = (
             _function_name(node.function) if isinstance(node, MapBatches) else _canonical(dict(node.rules))

@@ -43,6 +43,9 @@ _WHOLE_ARGUMENTS = frozenset(
 )
 """Functions that take an argument which is not a list as a set of values: of the whole column."""
 
+_ROW_BY_ROW = frozenset({"reinterpret()"})
+"""Functions that look at one row only, though Polars does not say so."""
+
 _HOLIDAYS_LAST = frozenset({"is_business_day()", "add_business_day()", "business_day_count()"})
 """Functions whose last argument is a list of days, the same for all rows."""
 
@@ -202,6 +205,8 @@ def _dependence(expr: pl.Expr, schema: pl.Schema) -> str | None:
     for node in inputs:
         if found := _dependence(node, schema):
             return found
+    if name in _ROW_BY_ROW:
+        return None
     return None if _is(expr, "is_row_separable") and not _is_series(expr) else name
 
 

@@ -1,4 +1,4 @@
-"""Where rows come from, as columns: the file, the row's number in it, and when it was processed."""
+"""Where rows come from, as columns: the file, the number in it, and when and in which batch it was read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ PROCESSING_TIME = pl.Datetime("us", "UTC")
 
 
 def with_metadata(
-    node: Node, *, file: str | None = None, row: str | None = None, processing_time: str | None = None
+    node: Node,
+    *,
+    file: str | None = None,
+    row: str | None = None,
+    processing_time: str | None = None,
+    batch: str | None = None,
 ) -> Node:
     """Columns of these names beside the others.
 
@@ -28,7 +33,7 @@ def with_metadata(
     PlanError
         No name is given, a name is taken, or the source does not know files and rows.
     """
-    names = [name for name in (file, row, processing_time) if name is not None]
+    names = [name for name in (file, row, processing_time, batch) if name is not None]
     if not names:
         raise PlanError(
             "with_metadata: nothing was asked for", hint='name the columns: with_metadata(file="file")'
@@ -40,15 +45,17 @@ def with_metadata(
             raise duplicate_column("with_metadata", name)
     if file is not None or row is not None:
         node = _of_source(node, file, row)
-    if processing_time is not None:
-        schema = pl.Schema({**node.schema, processing_time: PROCESSING_TIME})
+    if processing_time is not None or batch is not None:
+        added = {processing_time: PROCESSING_TIME, batch: pl.Int64()}
+        schema = pl.Schema({**node.schema, **{name: added[name] for name in added if name is not None}})
         node = ProcessingTime(
             inputs=(node,),
             schema=checked_names("with_metadata", schema),
             event_time=node.event_time,
             lateness=node.lateness,
             unbounded=node.unbounded,
-            column=processing_time,
+            time_column=processing_time,
+            batch_column=batch,
         )
     return node
 
@@ -63,7 +70,7 @@ def _of_source(node: Node, file: str | None, row: str | None) -> Scan:
     if tell is None:
         raise PlanError(
             f"with_metadata: {type(node.source).__name__} does not know the file and number of a row",
-            hint="files do: scan_parquet, scan_csv, …; processing_time= works for every source",
+            hint="files do: scan_parquet, scan_csv, …; processing_time= and batch= work for every source",
         )
     if node.file_column is not None or node.row_column is not None:
         raise PlanError("with_metadata: file or row has been asked for before", hint="ask for both at once")

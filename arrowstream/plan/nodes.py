@@ -128,9 +128,15 @@ class FilterFile(Step):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ProcessingTime(Step):
-    """Adds the time at which the epoch began, as a column."""
+    """Adds the time at which the epoch began and its number, as columns; None: not this one."""
 
-    column: str
+    time_column: str | None
+    batch_column: str | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(name for name in (self.time_column, self.batch_column) if name is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

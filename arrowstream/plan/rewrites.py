@@ -151,7 +151,7 @@ def _needed_of_input(node: Node, needed: set[str]) -> set[str]:
     if isinstance(node, Validate):
         return needed.union(*(root_columns(expr, schema) for _, expr in node.rules))
     if isinstance(node, ProcessingTime):
-        return needed - {node.column}
+        return needed - set(node.columns)
     if isinstance(node, MapBatches | FilterFile | Sinked):  # rules to come may look at any column
         return set(schema)
     if isinstance(node, DeadLetters):

@@ -312,6 +312,11 @@ class EpochDriver:
             pass  # the store cannot be read: what has failed first says more
         return error
 
+    @property
+    def open_epoch(self) -> int:
+        """The epoch that rows are now emitted for."""
+        return self._coordinator.closed + 1 if self._coordinator else 1
+
     def done_epoch(self) -> int:
         """The last epoch that every sink has published; callable from any thread."""
         return self._coordinator.done if self._coordinator else 0

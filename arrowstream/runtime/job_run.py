@@ -145,7 +145,7 @@ class JobRun:
     def _begin_epoch(self, pipeline: Pipeline, conditions: dict[str, Json] | None = None) -> None:
         """Before the first row of an epoch: what holds for all of it, as it is now or was before a crash."""
         if self._conditions is None:
-            self._conditions = pipeline.begin_epoch(conditions or {})
+            self._conditions = pipeline.begin_epoch(self._driver.open_epoch, conditions or {})
 
     def _is_stop_due(self, room: int | None) -> bool:
         """Whether to stop here. An epoch counted in rows is filled first, if the rows come soon."""

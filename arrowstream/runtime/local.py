@@ -56,7 +56,7 @@ def _frames(run: LocalRun) -> Iterator[pl.DataFrame]:
     listener = run.options.listener
     told_s = run.clock()
     pipeline = run.open_pipeline(checkpointing=False)
-    pipeline.begin_epoch({})
+    pipeline.begin_epoch(1, {})
     with closing(run.open_feed(None, run.options.queue_bytes)) as feed:
         while not pipeline.satisfied:
             frame = run.next_rows(feed, None, POLL_S)

@@ -242,7 +242,7 @@ class _Lowering:
         if isinstance(node, FilterFile):
             return FilterFileOperator(self._name("filter-file", node), node, RulesFile(node))
         if isinstance(node, ProcessingTime):
-            return ProcessingTimeOperator(self._name("processing-time", node), node.column, WallClock())
+            return ProcessingTimeOperator(self._name("processing-time", node), node, WallClock())
         if isinstance(node, LateRows):
             # Imported where it is needed, because it loads Numba, which costs half a second.
             from arrowstream.runtime.operators.late_rows import LateRowsOperator

@@ -19,7 +19,7 @@ _LOG = logging.getLogger("arrowstream.rules")
 
 
 class WallClock:
-    """The time, in microseconds since 1970.
+    """The time in microseconds since 1970, and the number of the epoch.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ class WallClock:
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
 
-    def observe(self) -> Json:
+    def observe(self, epoch: int) -> Json:
         """Now."""
-        return self._clock() // 1_000
+        return [self._clock() // 1_000, epoch]
 
 
 class RulesFile:
@@ -51,7 +51,7 @@ class RulesFile:
         self._text: str | None = None
         self.errors = 0
 
-    def observe(self) -> Json:
+    def observe(self, epoch: int) -> Json:  # noqa: ARG002
         """The rules in force, as pairs of name and SQL. Blocks on the disk."""
         try:
             text = self._node.path.read_text(encoding="utf-8")

@@ -80,7 +80,7 @@ class Pipeline:
         """Whether further input changes nothing: every result has all the rows its limit allows."""
         return _is_satisfied(self._top)
 
-    def begin_epoch(self, given: Mapping[str, Json]) -> dict[str, Json]:
+    def begin_epoch(self, epoch: int, given: Mapping[str, Json]) -> dict[str, Json]:
         """Tell the operators what holds for the rows that follow: what is given, else what they see outside.
 
         Returns
@@ -93,8 +93,9 @@ class Pipeline:
             operator = stage.operator
             if isinstance(operator, FilterFileOperator | ProcessingTimeOperator):
                 operator_id = operator.operator_id
-                told[operator_id] = given[operator_id] if operator_id in given else operator.outside.observe()
-                operator.begin_epoch(told[operator_id])
+                seen = given[operator_id] if operator_id in given else operator.outside.observe(epoch)
+                operator.begin_epoch(seen)
+                told[operator_id] = seen
         return told
 
     def push(self, frame: pl.DataFrame) -> list[Output]:

@@ -47,7 +47,7 @@ def test_processing_time_comes_last(files):
     assert list(node.schema) == ["t", "x", "f", "at"]
     assert node.schema["at"] == pl.Datetime("us", "UTC")
     assert node.event_time == "t"
-    assert "PROCESSING TIME at" in explain.logical([node])
+    assert "PROCESSING at" in explain.logical([node])
     assert "other in every run" in explain.physical([node])
     step = build.row_step(node, "select", "at", "f")
     assert "reads 2 of 3 columns: t, f" in explain.physical([step])

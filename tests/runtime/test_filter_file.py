@@ -102,15 +102,16 @@ def test_without_rules_every_row_passes_and_null_does_not_pass_a_rule(tmp_path):
 
 
 def test_processing_time_is_one_for_an_epoch_and_the_same_again(tmp_path):
-    stream = ars.from_polars(ROWS).with_metadata(processing_time="at")
+    stream = ars.from_polars(ROWS).with_metadata(processing_time="at", batch="n")
     crashed(stream, tmp_path, "prepare.before=raise@3")
     plan = next((tmp_path / "state" / "plan").glob("00000003-*")).read_text(encoding="utf-8")
-    run(ars.from_polars(ROWS).with_metadata(processing_time="at"), tmp_path)
+    run(ars.from_polars(ROWS).with_metadata(processing_time="at", batch="n"), tmp_path)
     found = pl.read_parquet(tmp_path / "out")
     times = found.group_by(pl.col("x") // 10, maintain_order=True).agg(pl.col("at").unique())["at"]
     assert found.schema["at"] == pl.Datetime("us", "UTC")
     assert all(len(one) == 1 for one in times)
-    assert f'"processing-time-2": {times[2].to_physical()[0]}' in plan
+    assert f'"processing-time-2": [{times[2].to_physical()[0]}, 3]' in plan
+    assert found["n"].to_list() == [x // 10 + 1 for x in range(60)]
 
 
 def test_processing_time_can_be_event_time():

@@ -1,4 +1,4 @@
-"""The time at which an epoch was begun, as a column."""
+"""The time at which an epoch was begun, and its number, as columns."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from arrowstream.plan.nodes import ProcessingTime
     from arrowstream.runtime.outside import WallClock
     from arrowstream.types import Json
 
 
 class ProcessingTimeOperator:
-    """Adds the time of the epoch to its rows.
+    """Adds the time and the number of the epoch to its rows.
 
-    May block: no. Called by: the pipeline. Survives a crash: nothing; the time comes from the PLAN of the
-    epoch.
+    May block: no. Called by: the pipeline. Survives a crash: nothing; both come from the PLAN of the epoch.
     """
 
-    __slots__ = ("_column", "_time", "operator_id", "outside")
+    __slots__ = ("_columns", "_node", "operator_id", "outside")
 
-    def __init__(self, operator_id: str, column: str, outside: WallClock) -> None:
+    def __init__(self, operator_id: str, node: ProcessingTime, outside: WallClock) -> None:
         self.operator_id = operator_id
         self.outside = outside
-        self._column = column
-        self._time = pl.Series(column, [None], PROCESSING_TIME)
+        self._node = node
+        self._columns: list[pl.Series] = []
 
     def begin_epoch(self, condition: Json) -> None:
-        """Take this time, in microseconds since 1970."""
-        self._time = pl.Series(self._column, [cast("int", condition)], pl.Int64).cast(PROCESSING_TIME)
+        """Take the time, in microseconds since 1970, and the number of the epoch."""
+        time, number = cast("list[int]", condition)
+        values = [
+            (self._node.time_column, pl.Series([time], dtype=pl.Int64).cast(PROCESSING_TIME)),
+            (self._node.batch_column, pl.Series([number], dtype=pl.Int64)),
+        ]
+        self._columns = [value.alias(name) for name, value in values if name is not None]
 
     def process(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
-        """The rows with their new column, which a column of that name gives way to."""
-        return [frame.with_columns(self._time.new_from_index(0, frame.height))]
+        """The rows with their new columns."""
+        return [frame.with_columns(column.new_from_index(0, frame.height) for column in self._columns)]
 
     def on_watermark(self, watermark: int) -> tuple[list[pl.DataFrame], int]:
         """Nothing is held back."""
