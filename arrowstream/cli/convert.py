@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import arrowstream as ars
 from arrowstream.cli import console
-from arrowstream.cli.formats import Format, format_of, is_one_file
+from arrowstream.cli.formats import COMPRESSIONS, WHOLLY_COMPRESSED, Format, format_of, is_one_file
 from arrowstream.cli.signals import sigterm_as_interrupt
 from arrowstream.durable import fsync_folder
 from arrowstream.errors import ConnectorError, PlanError
@@ -64,11 +64,11 @@ def convert(conversion: Conversion) -> None:
     rows = _rows(conversion)
     with sigterm_as_interrupt(), _Outputs() as outputs:
         target = format_of(conversion.output, conversion.to_format)
-        jobs = [outputs.job(rows, conversion.output, target, conversion)]
+        jobs = [outputs.job(rows, target, conversion)]
         if conversion.dead_letters is not None:
             letters = format_of(conversion.dead_letters)
-            plain = Conversion(source="", output="", overwrite=conversion.overwrite)
-            jobs.append(outputs.job(rows.dead_letters(), conversion.dead_letters, letters, plain))
+            plain = Conversion(source="", output=conversion.dead_letters, overwrite=conversion.overwrite)
+            jobs.append(outputs.job(rows.dead_letters(), letters, plain))
         report = ars.run(
             jobs,
             checkpoint_every=_ONE_EPOCH,
@@ -133,8 +133,9 @@ class _Outputs:
         for hidden, _ in self._hidden:
             _remove(hidden)
 
-    def job(self, rows: ars.Stream, output: str, target: Format, options: Conversion) -> ars.Job:
+    def job(self, rows: ars.Stream, target: Format, options: Conversion) -> ars.Job:
         """A job that writes the rows: into a hidden folder if the output is one file."""
+        output = options.output
         given = _sink_options(target, options)
         sink: Callable[..., ars.Job] = getattr(rows, f"sink_{target.name}")
         if not is_one_file(output):
@@ -169,6 +170,7 @@ def _sink_options(target: Format, options: Conversion) -> dict[str, Any]:
     """The arguments of the sink: codec and level, and what the suffix says besides."""
     given: dict[str, Any] = {}
     compression = options.compression
+    _check_name(target, options)
     if target.compression is not None:
         if compression not in (None, target.compression):
             raise PlanError(
@@ -189,6 +191,28 @@ def _sink_options(target: Format, options: Conversion) -> dict[str, Any]:
         if name not in known:
             raise PlanError(f"{target.name} has no {name}", hint="leave it out, or choose another format")
     return given
+
+
+def _check_name(target: Format, options: Conversion) -> None:
+    """Raise PlanError for a name that says something else of the compression than is done.
+
+    A text is compressed as a whole, and its name says so; other formats are compressed inside.
+    """
+    if not target.suffix or not is_one_file(options.output):
+        return
+    if target.name not in WHOLLY_COMPRESSED:
+        if target.compression is not None:
+            plain = options.output[: options.output.rindex(".")]
+            raise PlanError(
+                f"{options.output}: {target.name} is compressed inside of the file",
+                hint=f"name it {plain}, and say --compression",
+            )
+        return
+    if target.compression is None and options.compression not in (None, "uncompressed"):
+        suffix = {codec: suffix for suffix, codec in COMPRESSIONS.items()}.get(options.compression, "")
+        raise PlanError(
+            f"{options.output} does not say that it is compressed", hint=f"name it {options.output}{suffix}"
+        )
 
 
 def _check_free(path: Path, *, overwrite: bool) -> None:

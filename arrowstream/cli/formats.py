@@ -30,6 +30,9 @@ COMPRESSIONS = {
     ".lz4": "lz4",
 }
 
+WHOLLY_COMPRESSED = ("csv", "ndjson")
+"""Formats that have no compression of their own."""
+
 _FILES_LOOKED_AT_MAX = 10_000
 
 

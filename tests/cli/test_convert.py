@@ -188,7 +188,14 @@ def test_bad_lines(tmp_path):
         (["rows.parquet", "out.csv", "--filter", "id IN (SELECT 1)"], "error: id IN (SELECT 1) would read"),
         (["rows.parquet", "out.parquet", "--compression", "zip"], "error: "),
         (["rows.parquet", "out.csv.gz", "--compression", "zstd"], "error: out.csv.gz is named as gzip"),
-        (["rows.parquet", "out.parquet.gz"], "error: "),
+        (
+            ["rows.parquet", "out.parquet.gz"],
+            "error: out.parquet.gz: parquet is compressed inside of the file\n",
+        ),
+        (
+            ["rows.parquet", "out.csv", "--compression", "zstd"],
+            "error: out.csv does not say that it is compressed",
+        ),
         (
             ["rows.parquet", "there.csv"],
             "error: {0}/there.csv is there already\n  hint: --overwrite replaces it\n",
