@@ -1,0 +1,177 @@
+"""Rows as a CSV file, written by Polars."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import polars as pl
+
+from arrowstream.connectors.files.lines import BOM
+from arrowstream.errors import DataError, PlanError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from arrowstream.types import Json
+
+QuoteStyle: TypeAlias = Literal["necessary", "always", "non_numeric", "never"]
+
+_CHUNK_ROWS = 1 << 16
+_ENCODER_BYTES = 1 << 14
+_QUOTE_STYLES = ("necessary", "always", "non_numeric", "never")
+
+
+@dataclass(frozen=True, slots=True)
+class CsvEncoding:
+    """CSV. The options have the names, meanings and defaults of `polars.LazyFrame.sink_csv`.
+
+    Null is an empty field and an empty text is "", so that both come back. A text that is the `null_value`
+    would come back as null and is a DataError, unless all texts are quoted.
+
+    Raises
+    ------
+    PlanError
+        An option that cannot be.
+    """
+
+    include_bom: bool = False
+    include_header: bool = True
+    separator: str = ","
+    line_terminator: str = "\n"
+    quote_char: str = '"'
+    datetime_format: str | None = None
+    date_format: str | None = None
+    time_format: str | None = None
+    float_scientific: bool | None = None
+    float_precision: int | None = None
+    decimal_comma: bool = False
+    null_value: str | None = None
+    quote_style: QuoteStyle | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("separator", "quote_char"):
+            value = getattr(self, option)
+            if len(value.encode()) != 1:
+                raise PlanError(f"{option}={value!r} is not one byte")
+        if len({self.separator, self.quote_char, "\n", "\r"}) < 4:
+            raise PlanError(
+                f"separator={self.separator!r} and quote_char={self.quote_char!r} have to differ, "
+                "and cannot end lines"
+            )
+        if not self.line_terminator:
+            raise PlanError("line_terminator='' does not end lines")
+        if self.quote_style is not None and self.quote_style not in _QUOTE_STYLES:
+            raise PlanError(f"quote_style={self.quote_style!r} is not known", choices=_QUOTE_STYLES)
+        if self.float_precision is not None and self.float_precision < 0:
+            raise PlanError(f"float_precision={self.float_precision} is negative")
+
+    @property
+    def name(self) -> str:
+        """Of the format."""
+        return "CSV"
+
+    @property
+    def suffix(self) -> str:
+        """Of its files."""
+        return ".csv"
+
+    @property
+    def chunk_rows(self) -> int:
+        """As many as are quickly written at once."""
+        return _CHUNK_ROWS
+
+    @property
+    def encoder_bytes(self) -> int:
+        """Nothing is held between two writes."""
+        return _ENCODER_BYTES
+
+    def encoder(self, schema: pa.Schema) -> CsvEncoder:
+        """Of one file."""
+        return CsvEncoder(schema, self)
+
+    def check_schema(self, schema: pl.Schema) -> None:
+        """Raise PlanError naming a column that CSV cannot hold."""
+        for column, dtype in schema.items():
+            hint = _no_text(dtype)
+            if hint is not None:
+                raise PlanError(f"column '{column}' is {dtype}, which CSV cannot hold", hint=hint)
+
+    def identity(self) -> dict[str, Json]:
+        """All options: each changes the bytes."""
+        return {"format": "csv", **asdict(self)}
+
+
+class CsvEncoder:
+    """Makes one file: the header, then rows as they come."""
+
+    def __init__(self, schema: pa.Schema, encoding: CsvEncoding) -> None:
+        encoding.check_schema(pl.Schema(schema))
+        self._encoding = encoding
+        self._begun = False
+
+    def write(self, table: pa.Table) -> bytes:
+        """Some rows; before the first ones the header.
+
+        Raises
+        ------
+        DataError
+            A text that would be read as null.
+        """
+        encoding = self._encoding
+        frame = pl.DataFrame(table)
+        self._check(frame)
+        written = io.BytesIO()
+        if not self._begun and encoding.include_bom:
+            written.write(BOM)
+        frame.write_csv(
+            written,
+            include_header=encoding.include_header and not self._begun,
+            separator=encoding.separator,
+            line_terminator=encoding.line_terminator,
+            quote_char=encoding.quote_char,
+            datetime_format=encoding.datetime_format,
+            date_format=encoding.date_format,
+            time_format=encoding.time_format,
+            float_scientific=encoding.float_scientific,
+            float_precision=encoding.float_precision,
+            decimal_comma=encoding.decimal_comma,
+            null_value=encoding.null_value,
+            quote_style=encoding.quote_style,
+        )
+        self._begun = True
+        return written.getvalue()
+
+    def finish(self) -> bytes:
+        """Nothing is left."""
+        return b""
+
+    def _check(self, frame: pl.DataFrame) -> None:
+        null = self._encoding.null_value
+        if not null or self._encoding.quote_style in {"always", "non_numeric"}:
+            return
+        for column in frame.iter_columns():
+            is_text = isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
+            if is_text and (column.cast(pl.String) == null).any():
+                raise DataError(
+                    f"column '{column.name}' has the text {null!r}, which is also the null_value",
+                    hint='choose another null_value, or quote texts: quote_style="non_numeric"',
+                )
+
+
+def _no_text(dtype: pl.DataType) -> str | None:
+    """What to do with a column whose values have no text that is read back; None if they have one."""
+    if isinstance(dtype, pl.Struct):
+        return "take its fields as columns (unnest), or write it as text: .struct.json_encode()"
+    if dtype.is_nested():
+        return "write it as text: .list.join(…), or as rows: explode"
+    if isinstance(dtype, pl.Binary):
+        return 'write it as text: .bin.encode("base64")'
+    if isinstance(dtype, pl.Duration):
+        return "write it as a number: .dt.total_microseconds()"
+    if isinstance(dtype, pl.Int128 | pl.UInt128):
+        return "cast it: to pl.Int64 if the values fit, else to pl.String"
+    if isinstance(dtype, pl.Object | pl.Unknown):
+        return "drop the column, or cast it to a type of its own"
+    return None

@@ -1,0 +1,197 @@
+"""Text to values of a type, as PyArrow converts them in CSV files, with a mark at each text that is none.
+
+What PyArrow's converter accepts is the definition, here as well as where it reads a column by itself: a value
+does not depend on what else is in its block. Polars only guesses which texts are bad, to ask about fewer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arrowstream.connectors.files.lines import first_failing
+from arrowstream.errors import PlanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
+
+EXACT_INTEGER_MAX = 2**53
+"""Integers up to this are floats without rounding."""
+
+_BLANKS = " \t"  # that PyArrow takes off numbers, dates and times
+_HEXADECIMAL = "[xX]"  # PyArrow reads 0xFF… as a negative number
+_TIMESTAMP = r"^\d{4}-\d\d-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?([zZ]|[+-]\d\d(:?\d\d)?)?)?$"
+_DATE, _TIME = r"^\d{4}-\d\d-\d\d$", r"^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$"
+_INTEGER = r"^\s*-?\d+\s*$"
+_EPOCH = "1970-01-01T"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+_UNREADABLE = {
+    pl.Duration: "read it as pl.Int64 or pl.String",
+    pl.Binary: "read it as pl.String",
+    pl.Object: "read it as pl.String",
+    pl.Unknown: "read it as pl.String",
+}
+
+
+def check_readable(schema: pl.Schema, format_name: str, *, nested: bool) -> None:
+    """Raise PlanError naming the first column whose type no text of the format can be."""
+    for column, dtype in schema.items():
+        for inner in inner_types(dtype):
+            hint = next((hint for kind, hint in _UNREADABLE.items() if inner == kind), None)
+            if inner.is_nested() and not nested:
+                hint = "read it as pl.String, and decode the text"
+            if hint is not None:
+                raise PlanError(f"column '{column}' cannot be {inner}: {format_name} has none", hint=hint)
+
+
+def inner_types(dtype: Any) -> Iterator[pl.DataType]:
+    """The type, and those inside it."""
+    yield dtype
+    if isinstance(dtype, (pl.List, pl.Array)):
+        yield from inner_types(dtype.inner)
+    elif isinstance(dtype, pl.Struct):
+        for field in dtype.fields:
+            yield from inner_types(field.dtype)
+
+
+def arrow_type(dtype: pl.DataType) -> pa.DataType | None:
+    """Which type PyArrow's CSV reader has for it; None: it is made from text afterwards."""
+    if isinstance(dtype, (pl.Int128, pl.UInt128, pl.Categorical, pl.Enum, pl.Null, pl.Time)):
+        return None
+    if isinstance(dtype, pl.String):
+        return pa.string()
+    field = pl.DataFrame(schema={"": dtype}).to_arrow(compat_level=pl.CompatLevel.oldest()).schema.field(0)
+    return field.type
+
+
+def converted(
+    text: pl.Series, dtype: pl.DataType, *, empty_is_null: bool
+) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """String or Binary to another type, and which of them cannot be: they are null.
+
+    With `empty_is_null` an empty text is null too unless String is wanted.
+
+    Shape   text: [n]; returns [n], bool[n]
+    Null    kept
+    """
+    bad = np.zeros(len(text), np.bool_)
+    if text.dtype == pl.Binary:
+        text, bad = decoded(text)
+    if dtype == pl.String:
+        return text, bad
+    if empty_is_null and (text == "").any():
+        text = text.set(text == "", None)
+    values, wrong = _typed(text, dtype)
+    return values.alias(text.name), bad | wrong
+
+
+def decoded(content: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """Binary to String, and which are no UTF-8: they are null.
+
+    Shape   content: [n]; returns [n], bool[n]
+    """
+    bad = np.zeros(len(content), np.bool_)
+    array = content.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if not _casts(array, pa.large_string()):
+        bad[list(first_failing(array, lambda part: _casts(part, pa.large_string())))] = True
+    return pl.Series(content.name, _masked(array, bad).cast(pa.large_string()), pl.String), bad
+
+
+def inferred(text: pl.Series, *, dates: bool) -> pl.DataType:
+    """The narrowest type that takes all of the texts; integers that no float holds stay exact."""
+    some = text.drop_nulls()
+    some = some.filter(some != "")
+    if some.is_empty():
+        return pl.String()
+    for dtype in (pl.Int64(), pl.Boolean(), pl.UInt64()):
+        if _takes(some, dtype):
+            return dtype
+    if _takes(some, pl.Float64()):
+        integers = some.filter(some.str.contains(_INTEGER)).str.strip_chars(_BLANKS)
+        exact = integers.cast(pl.Int128, strict=False).abs() <= EXACT_INTEGER_MAX
+        return pl.Float64() if exact.fill_null(value=False).all() else pl.String()
+    temporal = (pl.Date(), pl.Datetime("us"), pl.Datetime("us", "UTC"), pl.Datetime("ns"), pl.Time())
+    return next((dtype for dtype in temporal if dates and _takes(some, dtype)), pl.String())
+
+
+def _takes(text: pl.Series, dtype: pl.DataType) -> bool:
+    return not converted(text, dtype, empty_is_null=True)[1].any()
+
+
+def _typed(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    if isinstance(dtype, pl.Null):
+        return pl.Series([None] * len(text), dtype=pl.Null), text.is_not_null().to_numpy()
+    if isinstance(dtype, pl.Boolean):
+        values = pl.select(
+            pl.when(text.is_in(TRUE)).then(statement=True).when(text.is_in(FALSE)).then(statement=False)
+        ).to_series()
+        return values, _lost(text, values)
+    if isinstance(dtype, (pl.Categorical, pl.Enum)):
+        values = text.cast(dtype, strict=False)
+        return values, _lost(text, values)
+    if dtype.is_numeric() or isinstance(dtype, (pl.Date, pl.Time)):
+        text = text.str.strip_chars(_BLANKS)
+    if isinstance(dtype, (pl.Int128, pl.UInt128)):
+        values = text.set(text.str.starts_with("+"), None).cast(dtype, strict=False)
+        return values, _lost(text, values)
+    wrong = np.zeros(len(text), np.bool_)
+    if isinstance(dtype, pl.Time):
+        wrong |= (~text.str.contains(_TIME)).fill_null(value=False).to_numpy()
+        moments, refused = _typed(_EPOCH + text.set(pl.Series(wrong), None), pl.Datetime("ns"))
+        return moments.dt.time(), wrong | refused
+    if dtype.is_integer():
+        wrong |= text.str.contains(_HEXADECIMAL).fill_null(value=False).to_numpy()
+    target = arrow_type(dtype)
+    assert target is not None, "these types are handled above"
+    array = _masked(text.to_arrow(compat_level=pl.CompatLevel.oldest()), wrong)
+    try:
+        values = array.cast(target)
+    except pa.ArrowInvalid:
+        wrong |= _refused(array, text, dtype, target)
+        values = _masked(array, wrong).cast(target)
+    return pl.Series(values).cast(dtype), wrong
+
+
+def _refused(
+    array: pa.Array, text: pl.Series, dtype: pl.DataType, target: pa.DataType
+) -> np.ndarray[Any, Any]:
+    """Which texts PyArrow's cast does not take: first among those that look bad, then among all others."""
+    wrong = np.zeros(len(array), np.bool_)
+    looks_bad = (_looks_bad(text, dtype) & text.is_not_null()).to_numpy()
+    for asked in (np.flatnonzero(looks_bad), np.flatnonzero(~looks_bad)):
+        some = array.take(pa.array(asked))
+        wrong[asked[list(first_failing(some, lambda part: _casts(part, target)))]] = True
+    return wrong
+
+
+def _casts(array: pa.Array, target: pa.DataType) -> bool:
+    try:
+        array.cast(target)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _looks_bad(text: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if isinstance(dtype, pl.Datetime):
+        return ~text.str.contains(_TIMESTAMP)
+    if isinstance(dtype, pl.Date):
+        return ~text.str.contains(_DATE)
+    if dtype.is_integer() or dtype.is_float():
+        return text.cast(dtype, strict=False).is_null() | text.str.starts_with("+")
+    return ~text.str.contains(_NUMBER)
+
+
+def _lost(text: pl.Series, values: pl.Series) -> np.ndarray[Any, Any]:
+    return (values.is_null() & text.is_not_null()).to_numpy()
+
+
+def _masked(array: pa.Array, wrong: np.ndarray[Any, Any]) -> pa.Array:
+    return pc.if_else(pa.array(wrong), None, array) if wrong.any() else array
