@@ -43,7 +43,27 @@ class MessageHead(NamedTuple):
 
     kind: str
     body_bytes: int
-    is_compressed: bool
+    compressed: tuple[tuple[int, int], ...] = ()  # where buffers are in the body, and their bytes
+
+
+def decoded_bytes(head: MessageHead, body: bytes) -> int:
+    """Bytes of the compressed buffers of a message when they are decompressed.
+
+    Raises
+    ------
+    DataError
+        They are not in its body.
+    """
+    total = 0
+    for offset, size in head.compressed:
+        if size >= _PREFIX_BYTES:
+            if not 0 <= offset <= len(body) - size:
+                raise DataError("a buffer is not in the body of its message")
+            (decoded,) = struct.unpack_from("<q", body, offset)
+            if decoded < -1:
+                raise DataError("a buffer has a size below zero")
+            total += size - _PREFIX_BYTES if decoded == -1 else decoded
+    return total
 
 
 def message_head(metadata: bytes) -> MessageHead:
@@ -68,11 +88,15 @@ def message_head(metadata: bytes) -> MessageHead:
         if name is None or header is None or size < 0:
             raise DataError("it is not a message of a stream")
         if name == "schema":
-            return MessageHead(name, size, is_compressed=False)
+            return MessageHead(name, size)
         batch = header.table(1) if name == "dictionary" else header
         if batch is None:
             raise DataError("it is a dictionary without values")
-        return MessageHead(name, size, is_compressed=batch.field(_COMPRESSION) is not None)
+        if batch.field(_COMPRESSION) is None:
+            return MessageHead(name, size)
+        start, count = batch.vector(_BUFFERS, _BUFFER_BYTES)
+        buffers = struct.iter_unpack("<qq", metadata[start : start + count * _BUFFER_BYTES])
+        return MessageHead(name, size, tuple(buffers))
     except (struct.error, IndexError) as error:
         raise DataError("the message points out of itself") from error
 
