@@ -267,7 +267,11 @@ class Builder:
             return
         partition_by = options.pop("partition_by", None)
         if partition_by is not None:
-            folder = pl.PartitionBy(folder, **partition_by.given())
+            try:
+                folder = pl.PartitionBy(folder, **partition_by.given())
+            except (TypeError, ValueError) as error:
+                self._add((*path, "partition_by"), PlanError(f"partition_by: {error}"))
+                return
         sink: Callable[..., ars.Job] = getattr(rows, f"sink_{format_}")
         job = self._tried(path, format_, options, lambda: sink(folder, **options))
         if job is not None:

@@ -219,9 +219,7 @@ TEXTS = {
     ),
     "nearest key of a mapping": (
         IN + "sinks: {parquet: out, partition_by: {kye: channel}}\n",
-        [
-            '2:38: unknown key "kye"\n  choices: key, include_key, max_rows_per_file'
-        ],
+        ['2:38: unknown key "kye"\n  choices: key, include_key, max_rows_per_file'],
     ),
     "nearest key of metadata": (
         steps("  - with_metadata: {fil: path}"),
