@@ -257,15 +257,19 @@ class EpochDriver:
             planned_conditions=self._planned.conditions if self._planned else None,
         )
 
-    def rows_until_cut(self, rows: int) -> int | None:
-        """How many rows this epoch still takes after its first `rows`; 0: close it now; None: no limit."""
+    def rows_until_cut(self, rows: int, *, is_empty: bool | None = None) -> int | None:
+        """How many rows this epoch still takes after its first `rows`; 0: close it now; None: no limit.
+
+        An epoch that `is_empty` (by default: without rows) goes on, however much time has passed.
+        """
         if self._planned is not None:
             return None if self._planned.final else max(self._planned.rows - rows, 0)
         if self._every.rows is not None:
             return max(self._every.rows - rows, 0)
         self._handle(Tick(self._clock()))
         assert self._coordinator is not None
-        return 0 if self._coordinator.cut_due and rows else None
+        is_empty = not rows if is_empty is None else is_empty
+        return 0 if self._coordinator.cut_due and not is_empty else None
 
     def emit(self, sink_index: int, frame: pl.DataFrame, *, timeout_s: float) -> bool:
         """Hand rows of the current epoch to a sink; False if its queue stayed full for `timeout_s`.

@@ -15,6 +15,7 @@ from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpe
 from arrowstream.runtime.feed import partition_names
 from arrowstream.runtime.handle import POLL_S
 from arrowstream.runtime.local_run import LocalRun
+from arrowstream.runtime.lowering import SCAN_ID
 from arrowstream.runtime.metrics import ConnectorMetrics
 from arrowstream.runtime.report import Report, count
 from arrowstream.runtime.silence import explain_silence
@@ -65,6 +66,7 @@ class JobRun:
         self._abort = threading.Event()
         self._epoch_rows = 0
         self._conditions: dict[str, Json] | None = None
+        self._turns: list[Json] = []
         self._rows_closed = 0
         self._idle = False
         self._driver = EpochDriver(
@@ -110,6 +112,8 @@ class JobRun:
         if recovered.planned_rows is None:
             return None
         while self._epoch_rows < recovered.planned_rows:
+            if self._stop_s is not None and self._idle and not self._run.source.bounded:
+                return "stopped"  # what was read will be read again: nobody has seen any of it
             if not self._take(feed, pipeline, recovered.planned_rows - self._epoch_rows):
                 raise StateError(
                     f"the input ended {self._epoch_rows:,} rows after the last epoch, but an epoch of "
@@ -124,11 +128,11 @@ class JobRun:
 
     def _loop(self, feed: Feed, pipeline: Pipeline) -> _Outcome:
         while True:
-            room = self._driver.rows_until_cut(self._epoch_rows)
+            room = self._driver.rows_until_cut(self._epoch_rows, is_empty=not self._is_begun)
             if self._is_stop_due(room):
                 if self._drain:
                     return self._end(feed, pipeline, "stopped")
-                if self._epoch_rows:
+                if self._is_begun:
                     self._close_epoch(feed, pipeline, final=False)
                 return "stopped"
             if room == 0:
@@ -162,11 +166,18 @@ class JobRun:
         self._idle = frame is None
         if isinstance(frame, str):
             return False
-        if frame is not None:
+        turns = self._run.turn(feed, pipeline)
+        self._turns += [turn.as_json(self._epoch_rows) for turn in turns]
+        if frame is not None or turns:
             self._begin_epoch(pipeline)
-            self._epoch_rows += frame.height
+            self._epoch_rows += 0 if frame is None else frame.height
             self._emit(self._run.step(feed, pipeline, frame))
         return True
+
+    @property
+    def _is_begun(self) -> bool:
+        """Whether something has happened since the last epoch: windows close without a row, too."""
+        return self._epoch_rows > 0 or bool(self._turns)
 
     def _emit(self, outputs: list[Output]) -> None:
         for index, frame in outputs:
@@ -187,9 +198,10 @@ class JobRun:
                 snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
                 counters=pipeline.counters(),
                 final=final,
-                conditions=self._conditions or {},
+                conditions=(self._conditions or {}) | ({SCAN_ID: self._turns} if self._turns else {}),
             )
         )
+        self._turns = []
         self._epoch_rows = 0
         self._conditions = None
         self._rows_closed = sum(pipeline.rows_out)
@@ -228,7 +240,8 @@ class JobRun:
         waiting = sum(pipeline.rows_out) - self._rows_closed
         if waiting > 0:
             return f"{count(waiting, 'row')} will be published when the epoch ends, {self._every()}"
-        return explain_silence(pipeline)
+        outside = self._run.waiting_for()
+        return "\n".join([explain_silence(pipeline), *([outside] if outside else [])])
 
     def _every(self) -> str:
         if self._options.epoch_rows is not None:

@@ -65,7 +65,8 @@ def _frames(run: LocalRun) -> Iterator[pl.DataFrame]:
                 listener.update(run.metrics())
             if isinstance(frame, str):
                 break
-            if frame is not None:
+            turns = run.turn(feed, pipeline)
+            if frame is not None or turns:
                 for _, result in run.step(feed, pipeline, frame):
                     yield result
         for _, result in pipeline.finish():

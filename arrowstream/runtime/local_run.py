@@ -8,9 +8,10 @@ from arrowstream.config import FILE, FILE_ROW
 from arrowstream.errors import ArrowStreamError
 from arrowstream.plan import explain, rewrites
 from arrowstream.plan.nodes import Sinked
-from arrowstream.runtime.feed import Feed, partition_names
+from arrowstream.runtime.feed import Feed, places
 from arrowstream.runtime.lowering import SCAN_ID, scan_of
 from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, RateMeter
+from arrowstream.runtime.options import seconds
 from arrowstream.runtime.pipeline import Pipeline
 from arrowstream.runtime.report import Report
 from arrowstream.runtime.slots import Origin
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from arrowstream.runtime.epochs import Recovered
     from arrowstream.runtime.options import RunOptions
     from arrowstream.runtime.pipeline import Output
+    from arrowstream.runtime.turns import Turn
     from arrowstream.types import Json
 
 
@@ -56,7 +58,7 @@ class LocalRun:
         """Build the operators, as they were when the last epoch ended."""
         pipeline = Pipeline(
             self.roots,
-            partitions=partition_names(self.source),
+            partitions=places(self.source, recovered.cursors if recovered is not None else None),
             checkpointing=checkpointing,
             threads=self.options.threads,
             origin=self._origin,
@@ -76,6 +78,7 @@ class LocalRun:
                 cursors=cursors,
                 batch_rows=self.options.batch_rows or "auto",
                 queue_bytes=queue_bytes,
+                idle_s=seconds("idle_timeout", getattr(self.source, "idle_timeout", None)),
             )
         except ArrowStreamError as error:
             error.operator_id = error.operator_id or SCAN_ID
@@ -92,14 +95,25 @@ class LocalRun:
             error.operator_id = error.operator_id or SCAN_ID
             raise
 
-    def step(self, feed: Feed, pipeline: Pipeline, frame: pl.DataFrame) -> list[Output]:
+    def turn(self, feed: Feed, pipeline: Pipeline) -> list[Turn]:
+        """Let the pipeline know what has happened to partitions before the next rows."""
+        turns = feed.turns()
+        if turns:
+            pipeline.turn(turns)
+        return turns
+
+    def step(self, feed: Feed, pipeline: Pipeline, frame: pl.DataFrame | None) -> list[Output]:
         """Rows in, and time on: after every piece, so that what comes out depends on the rows alone."""
-        outputs = pipeline.push(frame)
+        outputs = [] if frame is None else pipeline.push(frame)
         return outputs + pipeline.advance(feed.horizon(), feed.ended())
 
     def _rows_max(self, room: int | None) -> int | None:
         bounds = [rows for rows in (self.options.batch_rows, room) if rows is not None]
         return min(bounds) if bounds else None
+
+    def waiting_for(self) -> str | None:
+        """What the source waits for, if it can say so; from any thread."""
+        return None if self._feed is None else self._feed.waiting_for()
 
     def metrics(self) -> Metrics:
         """How far it is; from any thread."""

@@ -269,6 +269,7 @@ class _Lowering:
             lateness=node.lateness,
             on_error=node.on_error,
             partitions=partitions,
+            unbounded=node.unbounded,
             keeps_clock=node.lateness is not None and CLOCK in self._wanted_below(node),
             letters_read=node in self._letters_read,
         )

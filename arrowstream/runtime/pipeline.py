@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from arrowstream.runtime.epochs import OperatorState
     from arrowstream.runtime.lowering import Stage
     from arrowstream.runtime.operators.rejects import Rejects
+    from arrowstream.runtime.turns import Turn
     from arrowstream.types import Json
 
 Output: TypeAlias = "tuple[int, pl.DataFrame]"
@@ -116,6 +117,13 @@ class Pipeline:
         if letters is not None and not _is_satisfied(stage):
             stage.meter.add(letters.height, letters.height, 0.0)
             self._emit(stage, letters, outputs)
+
+    def turn(self, turns: Sequence[Turn]) -> None:
+        """Partitions have come, gone, or wait, before the rows that are pushed next."""
+        for stage in self._stages:
+            if isinstance(stage.operator, EventTimeOperator):
+                stage.operator.turn(turns)
+        self._letters.turn(turns)
 
     def advance(self, horizon: int, ended: Iterable[int] = ()) -> list[Output]:
         """Tell all operators how far time has come; windows that close come out.

@@ -27,7 +27,7 @@ from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.followed import Followed, FollowedColumns
 from arrowstream.connectors.files.follower import Follower
 from arrowstream.connectors.files.hive import hive_keys
-from arrowstream.connectors.files.labels import FileLabels, labels_of
+from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.paths import named
 from arrowstream.connectors.files.places import FoundFile, place_of
@@ -174,6 +174,8 @@ class FollowReader:
         size = CHUNK_BYTES
         while True:
             before, new = read_new(descriptor, content.progress, min(size, left))
+            if new[:1] == b"\0" and not content.progress.offset:
+                return self._pass_hole(content, new)
             read = self._parse(content, before, new, all_there=left <= size)
             if read or size >= left:
                 break
@@ -188,6 +190,14 @@ class FollowReader:
         if left <= size:
             content.read_as = (status.st_size, status.st_mtime_ns)
             return False
+        return True
+
+    def _pass_hole(self, content: Content, new: bytes) -> bool:
+        """A writer went on at its old place in a file that was truncated: before it there is nothing."""
+        hole = new[: len(new) - len(new.lstrip(b"\0"))]
+        content.progress = content.progress.after(b"", hole, [len(hole), 1])
+        content.hand(content.progress, 0)
+        self._contents[content] = None
         return True
 
     def _parse(self, content: Content, before: bytes, new: bytes, *, all_there: bool) -> int:
@@ -527,7 +537,8 @@ class _HiveValues(dict[str, tuple[object, ...]]):
 
 
 def _labels_of(options: FileOptions) -> FileLabels:
-    labels = labels_of(options)
+    path = options.include_file_paths
+    labels = FileLabels(path_columns=() if path is None else (path,))
     if options.hive_partitioning is False or options.hive_schema is None:
         if options.hive_partitioning:
             raise PlanError(

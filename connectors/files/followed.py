@@ -66,7 +66,7 @@ class Followed:
             return True
         path, written = content.seen.path, self.decoder.schema
         if not self.decoder.format.is_sparse:
-            head = os.pread(descriptor, _HEAD_BYTES, 0)
+            head = os.pread(descriptor, _HEAD_BYTES, 0).lstrip(b"\0")
             if b"\n" not in head and len(head) < _HEAD_BYTES and not content.last_call:
                 return False
             written = self.decoder.head(cast("BinaryIO", io.BytesIO(head)), path)

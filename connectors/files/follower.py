@@ -106,7 +106,7 @@ class Follower:
         self._queues: dict[str, dict[Content, None]] = {}
         self._waiting: dict[object, _Since] = {}
         self._found: dict[Content, None] = {}
-        self._lost: list[Content] = []  # gone since the last look, to be looked for
+        self._lost: dict[Content, float] = {}  # gone, and looked for, since when
         self._finished = Finished()
         self._news: dict[str, list[bytes]] = {}  # finished without a row, by partition
         self._keys: dict[tuple[object, ...], tuple[bytes, ...]] = {}
@@ -318,7 +318,7 @@ class Follower:
             return
         with self._lock:
             unknown = {seen.file: seen for seen in found}
-            if not unknown and self._contents and self._watch.trouble:
+            if not unknown and self._contents and self._watch.is_away:
                 return  # the folder is away for a while, not its files
             now = time.monotonic()
             for content in list(self._contents.values()):
@@ -337,6 +337,7 @@ class Follower:
             for seen in sorted(unknown.values(), key=lambda seen: oldest_first(seen.path)):
                 self._classify(seen, matched=seen.file in matched)
             self._put_in_order()
+            self._give_up(now)
             for file in [file for file in self._waiting if file not in unknown]:
                 if file not in self._contents:
                     del self._waiting[file]
@@ -421,7 +422,7 @@ class Follower:
                 _logger.warning("%s is gone before it was read to its end", content.seen.path)
         else:
             self._gone.append(content)
-            self._lost.append(content)
+            self._lost[content] = time.monotonic()
 
     def _miss(self, content: Content, now: float) -> None:
         """The file of a content is not found under a name that is asked for."""
@@ -440,11 +441,11 @@ class Follower:
                 self._enqueue(content)
             else:
                 self._part(content)
-                self._lost = [lost for lost in self._lost if lost is not content]
+                self._lost.pop(content, None)
 
     def _siblings(self, found: Sequence[Seen]) -> list[Seen]:
         """Files beside those that are gone which may hold what was in them; renamed ones are followed."""
-        lost, self._lost = self._lost, []
+        lost = [content for content in self._lost if content.gone and not content.dropped]
         there = {seen.file for seen in found}
         siblings: dict[object, Seen] = {}
         for folder in {str(Path(content.seen.path).parent) for content in lost if content.seen.inode}:
@@ -459,6 +460,14 @@ class Follower:
                 if log_of(seen.path) in logs:
                     siblings[seen.file] = seen
         return list(siblings.values())
+
+    def _give_up(self, now: float) -> None:
+        """Look no longer for what may be in no file any more, unless a file waits that may have it."""
+        logs = {log_of(wait.seen.path) for wait in self._waiting.values()}
+        for content, since_s in list(self._lost.items()):
+            waits = log_of(content.seen.path) in logs
+            if not content.gone or content.dropped or (now - since_s >= GRACE_S and not waits):
+                del self._lost[content]
 
     def _is_renamed(self, content: Content, seen: Seen) -> bool:
         """Go on with a file under a name that was not asked for."""
@@ -582,11 +591,15 @@ class Follower:
         deleted = [content for content in self._contents.values() if self._is_deleted(content)]
         for content in [*deleted, *reversed(self._gone)]:
             size = content.progress.head_size
-            if 0 < size <= len(head) and (size == HEAD_BYTES or content.partition == partition):
-                if size not in digests:
-                    digests[size] = digest(head[:size])
-                if digests[size] == content.progress.head:
-                    yield content
+            if not size or (content.partition != partition and size < HEAD_BYTES):
+                continue
+            if size > len(head):  # a shorter copy, if it is one
+                yield content
+                continue
+            if size not in digests:
+                digests[size] = digest(head[:size])
+            if digests[size] == content.progress.head:
+                yield content
 
     @staticmethod
     def _is_deleted(content: Content) -> bool:

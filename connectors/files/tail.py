@@ -124,8 +124,10 @@ class Progress:
         That a stream which ends before is the same is known if it has at least one marked beginning.
         """
         head = stream.read(self.head_size)
-        if len(head) < self.head_size or digest(head) != self.head:
+        if len(head) == self.head_size and digest(head) != self.head:
             return None
+        if len(head) < self.head_size:
+            stream, head = io.BytesIO(head), b""
         crc, at = zlib.crc32(head), len(head)
         proved = any(mark <= at for mark, _ in self.marks)
         for mark, expected in sorted([*self.marks, [self.offset, self.crc]]):

@@ -61,6 +61,9 @@ class Watch(Protocol):
     trouble: str | None
     """Why less may have been seen than there is: a folder that is not there, or may not be read."""
 
+    is_away: bool
+    """Whether a whole folder could not be looked into, so that what was in it need not be gone."""
+
     def look(self) -> list[Seen]:
         """All files there are now, each once."""
         ...
@@ -90,6 +93,7 @@ class LocalWatch:
 
     def __init__(self, patterns: Sequence[str], suffixes: tuple[str, ...], *, notify: bool = True) -> None:
         self.trouble: str | None = None
+        self.is_away = False
         self._patterns = patterns
         self._suffixes = suffixes
         self._closed = threading.Event()
@@ -102,7 +106,7 @@ class LocalWatch:
     def look(self) -> list[Seen]:
         """See `Watch`."""
         began_s = monotonic()
-        self.trouble = None
+        self.trouble, self.is_away = None, False
         found: dict[tuple[int, int] | str, Seen] = {}
         for pattern in self._patterns:
             for path in self._matches(pattern):
@@ -136,14 +140,15 @@ class LocalWatch:
     def _notified(self, left_s: float) -> bool:
         """Whether the system says that something has changed; waits a little for it."""
         roots = self._roots() if self._notify else frozenset()
-        if self._notify and roots != self._watched:  # a folder that was not there, or is another one by now
+        is_new = roots != self._watched
+        if self._notify and is_new:  # a folder that was not there, or is another one by now
             self._watched = roots
             self._changes = self._start(sorted(path for path, _, _ in roots)) if roots else None
         if self._changes is None:
             self._closed.wait(min(left_s, LOOK_S / 4))
             return False
         try:
-            return bool(next(self._changes, None))
+            return bool(next(self._changes, None)) or is_new  # nobody has watched since the last look
         except (OSError, RuntimeError) as error:
             _logger.info("folders are looked at every %g s, notifications failed: %s", LOOK_S, error)
             self._notify, self._changes = False, None
@@ -186,13 +191,10 @@ class LocalWatch:
             with os.scandir(root):
                 pass
         except FileNotFoundError:
-            self.trouble = f"the folder {root} does not exist yet"
-            return
-        except PermissionError:
-            self.trouble = f"the folder {root} may not be read: permission denied"
+            self.trouble, self.is_away = f"the folder {root} does not exist yet", True
             return
         except OSError as error:
-            self.trouble = f"the folder {root} cannot be read: {error.strerror}"
+            self.trouble, self.is_away = f"the folder {root} cannot be read: {error.strerror}", True
             return
         if Path(pattern).is_dir():
             yield from self._below(pattern)
@@ -232,6 +234,7 @@ class PolledWatch:
 
     def __init__(self, find: Callable[[], list[Seen]], every_s: float = REMOTE_LOOK_S) -> None:
         self.trouble: str | None = None
+        self.is_away = False
         self._find = find
         self._every_s = every_s
         self._looked_s = -float("inf")
