@@ -20,7 +20,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arrowstream import durable, failpoints
+from arrowstream.connectors.files.credentials import credentials, without_credentials
 from arrowstream.connectors.files.history import RESTORE, DataFile, Manifest
+from arrowstream.connectors.files.place_errors import missing_client
 from arrowstream.errors import ArrowStreamError, ConnectorError, FencedError, StateError
 
 if TYPE_CHECKING:
@@ -242,7 +244,7 @@ class ObjectOutput:
         except ArrowStreamError:
             raise
         except Exception as error:  # noqa: BLE001 — every client library has errors of its own
-            text = _without_secrets(f"{type(error).__name__}: {error}", self._options)
+            text = without_credentials(f"{type(error).__name__}: {error}", credentials(self._options))
             raise ConnectorError(
                 f"{self._url} cannot be written: {text}",
                 retryable=True,
@@ -476,30 +478,10 @@ def _open(url: str, options: Mapping[str, Any]) -> tuple[Objects, str]:
     try:
         filesystem, path = url_to_fs(url, **options)
     except ImportError as error:
-        extra = (
-            "pip install 'arrowstream[s3]'"
-            if protocol in S3_PROTOCOLS
-            else "install the package that it names"
-        )
-        raise ConnectorError(
-            f"{protocol}:// needs a package that is not installed: {error}", hint=extra
-        ) from error
+        raise missing_client(error, protocol) from None
     if protocol in S3_PROTOCOLS:
         return S3Objects(filesystem), str(path)
     return FsspecObjects(filesystem, protocol=protocol), str(path)
-
-
-def _without_secrets(text: str, options: Any) -> str:
-    """The text without any value of the storage options, however deep."""
-    if isinstance(options, dict):
-        for value in options.values():
-            text = _without_secrets(text, value)
-    elif isinstance(options, (list, tuple)):
-        for value in options:
-            text = _without_secrets(text, value)
-    elif isinstance(options, str) and options:
-        text = text.replace(options, "…")
-    return text
 
 
 def _is_hidden(part: str) -> bool:

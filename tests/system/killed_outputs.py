@@ -65,7 +65,7 @@ def main() -> None:
     """Run to the end."""
     root, epoch_rows, endpoint = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    objects.MULTIPART_BYTES = objects.PART_BYTES = 20_000  # the server of the tests takes small parts
+    objects.MULTIPART_BYTES = objects.PART_BYTES = 6_000  # the server of the tests takes small parts
     made = jobs(root, endpoint)
     print("ready", flush=True)
     report = ars.run(made, checkpoint=root / "state", checkpoint_every=epoch_rows, progress=False)

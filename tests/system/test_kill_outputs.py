@@ -20,7 +20,7 @@ from arrowstream import failpoints
 from arrowstream.connectors.files.committed import committed_files
 
 JOB = Path(__file__).with_name("killed_outputs.py")
-ROWS = 8_000
+ROWS = 6_000
 EPOCH_ROWS = 1_000
 KILLS = 20
 SEED = 20_261_125
