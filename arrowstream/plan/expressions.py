@@ -43,9 +43,6 @@ _WHOLE_ARGUMENTS = frozenset(
 )
 """Functions that take an argument which is not a list as a set of values: of the whole column."""
 
-_ROW_BY_ROW = frozenset({"reinterpret()"})
-"""Functions that look at one row only, though Polars does not say so."""
-
 _HOLIDAYS_LAST = frozenset({"is_business_day()", "add_business_day()", "business_day_count()"})
 """Functions whose last argument is a list of days, the same for all rows."""
 
@@ -205,8 +202,6 @@ def _dependence(expr: pl.Expr, schema: pl.Schema) -> str | None:
     for node in inputs:
         if found := _dependence(node, schema):
             return found
-    if name in _ROW_BY_ROW:
-        return None
     return None if _is(expr, "is_row_separable") and not _is_series(expr) else name
 
 
@@ -287,7 +282,8 @@ def _rewritten_function(payload: Tree) -> Tree | None:
         # Of `a in (1, 2)` the list is a series of one row, the same for all.
         inputs = [_rewritten(node) for node in payload["input"] if not _is_series_literal(node)]
         return {"Function": {"input": inputs, "function": "AsStruct"}}
-    return None if selected_fields(function) is None else _rewritten(payload["input"][0])
+    is_known = isinstance(function, dict) and "Reinterpret" in function
+    return _rewritten(payload["input"][0]) if is_known or selected_fields(function) is not None else None
 
 
 def _is_series_literal(tree: Tree) -> bool:

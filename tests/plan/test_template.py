@@ -50,6 +50,6 @@ def test_mistakes(text):
 
 def test_an_unknown_column_is_told_where_it_is_used():
     with pytest.raises(
-        PlanError, match='with_columns: there is no column "hots"\n.*\n  hint: did you mean "host"'
+        PlanError, match=r'with_columns: there is no column "hots"\n.*\n  hint: did you mean "host"'
     ):
         ars.from_polars(FRAME).with_columns(x=ars.template("${hots}"))
