@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrowstream.kernels import aggregate, clocks, groups, keys
+from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys
 from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("last", lambda: aggregate.last(group, whole, whole, whole, known, acc, acc, acc, known_acc)),
         ("index_panes", lambda: groups.index_panes(_integers(8), 1, np.zeros(2, dtype=np.uint32))),
         ("intern", _intern),
+        ("find_blocks", _find_blocks),
+        ("decode", _decode),
+        ("encode", _encode),
         ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
     ]
     return extremes + [(f"assign_{w}", partial(_assign, w)) for w in range(1, WORDS_MAX + 1)]
@@ -64,6 +67,23 @@ def _assign(words: int) -> None:
         np.zeros(32, dtype=np.uint32), _integers(words), _integers(), _integers(), 0,
         np.zeros(1, dtype=np.uint32),
     )  # fmt: skip
+
+
+def _find_blocks() -> None:
+    data = np.zeros(avro_decode.BLOCK_PADDING_BYTES, dtype=np.uint8)
+    avro_decode.find_blocks(data, 0, 0, frozen(np.zeros(2, dtype=np.uint64)), 0, _integers(3), _integers(3))
+
+
+def _decode() -> None:
+    state = _integers(avro_decode.STATES)
+    state[avro_decode.PC] = state[avro_decode.SEGMENT] = -1
+    one = _integers
+    avro_decode.decode(one(0), one(), one(0), one(), one(), one(), one(), one(avro_decode.BAD_COLUMNS), state)
+
+
+def _encode() -> None:
+    out = np.zeros(avro_encode.SLACK_BYTES, dtype=np.uint8)
+    avro_encode.encode(_integers(0), 1, _integers(), _integers(), out, _integers(), _integers(2))
 
 
 def _intern() -> None:

@@ -13,10 +13,12 @@ from arrowstream.kernels import notices, warmup
 QUERIES = """
 import json
 import tempfile
+from pathlib import Path
 from numba.core.dispatcher import Dispatcher
 import polars as pl
 import arrowstream as ars
-from arrowstream.kernels import aggregate, clocks, groups, keys, notices, warmup
+from arrowstream.connectors.files.avro import AvroFormat
+from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys, notices, warmup
 
 compiled = []
 with notices.compilations(compiled.append):
@@ -26,7 +28,7 @@ with notices.compilations(compiled.append):
 def known():
     kernels = {
         f"{module.__name__}.{name}": kernel
-        for module in (aggregate, clocks, groups, keys)
+        for module in (aggregate, avro_decode, avro_encode, clocks, groups, keys)
         for name, kernel in vars(module).items()
         if isinstance(kernel, Dispatcher) and not name.startswith("_")
     }
@@ -74,6 +76,13 @@ with tempfile.TemporaryDirectory() as folder:
     windows = source.group_by_dynamic("t", every="10s", period="20s", group_by=["k", "s"])
     job = windows.agg(everything).sink_parquet(folder + "/out")
     job.run(checkpoint=folder + "/state", checkpoint_every=50_000, progress=False)
+    ars.from_polars(rows.drop("u"), event_time="t").sink_avro(folder + "/avro").run(progress=False)
+    (path,) = Path(folder + "/avro").glob("*.avro")
+    with path.open("rb") as file:
+        names = AvroFormat().schema(file, "").names()
+        file.seek(0)
+        options = {"schema": None, "columns": names, "resume": None, "on_error": "raise"}
+        assert sum(block.frame.height for block in AvroFormat().blocks(file, "", **options)) == n
 print(json.dumps({"compiled": compiled, "met later": sorted(known() - before)}))
 """
 
