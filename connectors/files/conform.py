@@ -60,8 +60,7 @@ def fit(path: str, written: pl.Schema, expected: pl.Schema, columns: Sequence[st
     DataError
         A column is missing, is too many, or has another type, and the rules do not allow it.
     """
-    notes = list(_differences(path, written, expected, rules))
-    if notes:
+    if notes := differences(path, written, expected, rules):
         _logger.warning("%s does not have the schema of the scan: %s", path, "; ".join(notes))
     reads = tuple(name for name in columns if name in written) or tuple(written.names()[:1])
     if reads == tuple(columns) and all(written[name] == expected[name] for name in columns):
@@ -73,6 +72,17 @@ def fit(path: str, written: pl.Schema, expected: pl.Schema, columns: Sequence[st
         else:
             changes.append(_converted(pl.col(name), written[name], expected[name]).alias(name))
     return Fit(reads, tuple(changes))
+
+
+def differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rules) -> list[str]:
+    """What differs and may, in words. The order of columns does not count.
+
+    Raises
+    ------
+    DataError
+        As `fit`.
+    """
+    return list(_differences(path, written, expected, rules))
 
 
 def common_schema(schemas: Sequence[pl.Schema]) -> pl.Schema:
@@ -100,7 +110,6 @@ def common_schema(schemas: Sequence[pl.Schema]) -> pl.Schema:
 
 
 def _differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rules) -> Iterator[str]:
-    """What differs and may, in words."""
     for name, dtype in expected.items():
         if name in written:
             if (reason := _refusal(written[name], dtype, rules.cast_options)) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -13,7 +12,7 @@ from arrowstream.connectors.files.compression import decompressed
 from arrowstream.connectors.files.conform import Fit, Rules, fit
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.labels import FileLabels
-from arrowstream.connectors.files.streams import Block, DeadSlot, with_dead
+from arrowstream.connectors.files.streams import Block, DeadSlot, Rewindable, with_dead
 from arrowstream.errors import ArrowStreamError, DataError
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ class Decoder:
             written = self.format.schema(stream, path)
             stream.seek(0)
             return written, stream
-        head = _Head(stream)
+        head = Rewindable(stream)
         try:
             written = self.format.schema(cast("BinaryIO", head), path)
         except (DataError, *LIBRARY_ERRORS) as error:
@@ -145,53 +144,6 @@ class Decoder:
         )
         for block in blocks:
             yield Block(self.shaped(block.frame, path, fitting), block.resume)
-
-
-class _Head(io.RawIOBase):
-    """A stream whose beginning is read twice; damage shows the second time only."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._kept = bytearray()
-        self._at = -1
-        self.damage: DataError | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def rewind(self) -> None:
-        """Begin again, for good."""
-        self._at = 0
-
-    def read(self, size: int = -1) -> bytes:
-        if self._at < 0:
-            piece = self._undamaged(size)
-            self._kept += piece
-            return piece
-        end = len(self._kept) if size < 0 else self._at + size
-        piece = bytes(self._kept[self._at : end])
-        self._at += len(piece)
-        if len(piece) < size or size < 0:
-            self._kept.clear()
-            self._at = 0
-            if self.damage is not None:
-                if piece and size >= 0:
-                    return piece
-                raise self.damage
-            piece += self._stream.read(size - len(piece) if size >= 0 else -1)
-        return piece
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        piece = self.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def _undamaged(self, size: int) -> bytes:
-        try:
-            return self._stream.read(size) if self.damage is None else b""
-        except DataError as error:
-            self.damage = error
-            return b""
 
 
 def _where(label: pl.Series, is_row: pl.Series) -> pl.Series:

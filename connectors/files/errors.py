@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from arrowstream.errors import ArrowStreamError, ConnectorError, DataError, PlanError
+from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 
 LIBRARY_ERRORS = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
 """What reading a file can raise. Polars' panics are a BaseException."""
@@ -46,28 +46,6 @@ def changed(path: str) -> ConnectorError:
         f"{path} has changed since the query was built",
         hint="build the query again; files that are still written to cannot be replayed",
     )
-
-
-def schema_differs(path: str, first: str, schema: pl.Schema, expected: pl.Schema) -> PlanError | None:
-    """What is wrong with `schema`, None if it has the expected columns and types (in any order)."""
-    rename = "one scan reads files of one schema: scan the others apart, or rewrite them"
-    for name, dtype in expected.items():
-        if name not in schema:
-            return PlanError(
-                f"{path} has no column '{name}', which {first} has", choices=schema.names(), hint=rename
-            )
-        if schema[name] != dtype:
-            return PlanError(
-                f"column '{name}' of {path} is {schema[name]}, but {dtype} in {first}", hint=rename
-            )
-    extra = [name for name in schema if name not in expected]
-    if extra:
-        return PlanError(
-            f"{path} has a column '{extra[0]}', which {first} does not have",
-            choices=expected.names(),
-            hint=rename,
-        )
-    return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from arrowstream.connectors.files.compression import COMPRESSIONS
 from arrowstream.connectors.files.conform import Rules
-from arrowstream.connectors.files.labels import labels_of
+from arrowstream.connectors.files.labels import FileLabels, labels_of
 from arrowstream.connectors.files.paths import partition_names
 from arrowstream.connectors.files.places import place_of
 from arrowstream.errors import ConnectorError, PlanError, nearest
@@ -62,7 +62,7 @@ class FileSource:
         self._options = options
         self._place = place_of(paths, options.storage_options)
         self._files: Sequence[FoundFile] = self._place.find(paths, suffixes)
-        self._labels = labels_of(options)
+        self._labels = FileLabels()
         names = partition_names([file.path for file in self._files], options.clock_by)
         self._partitions: dict[str, list[FoundFile]] = {name: [] for name in names}
         for name, file in zip(names, self._files, strict=True):
@@ -148,13 +148,17 @@ class FileSource:
                 )
         return tuple(columns)
 
+    def _given_schema(self) -> pl.Schema:
+        assert self._options.schema is not None
+        schema = pl.Schema(self._options.schema)
+        if not schema:
+            raise PlanError("schema= has no columns", hint="leave it out, or name columns and types")
+        return schema
+
     def _has_file_schema(self, schema: pl.Schema) -> None:
         """Set the columns that are read from the files themselves."""
+        self._labels = labels_of(self._files, schema, self._options)
         labels = self._labels.schema
-        if (path := self._options.include_file_paths) is not None and path in schema:
-            raise PlanError(
-                f"include_file_paths='{path}': the files have a column of that name", hint="give another name"
-            )
         self._file_schema = pl.Schema({name: dtype for name, dtype in schema.items() if name not in labels})
         self._columns = tuple(pl.Schema({**schema, **labels}))
 

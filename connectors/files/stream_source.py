@@ -55,7 +55,8 @@ class StreamSource(FileSource):
         options = options or FileOptions()
         super().__init__(paths, stored_suffixes(format), options)
         self._format = format
-        self._has_file_schema(self._given_schema() or self._inferred_schema())
+        given = self._options.schema is not None
+        self._has_file_schema(self._given_schema() if given else self._inferred_schema())
 
     def identity(self) -> Json:
         """See `FileSource`."""
@@ -94,14 +95,6 @@ class StreamSource(FileSource):
             decompressed_max=options.decompressed_max,
             labels=self._labels,
         )
-
-    def _given_schema(self) -> pl.Schema | None:
-        if self._options.schema is None:
-            return None
-        schema = pl.Schema(self._options.schema)
-        if not schema:
-            raise PlanError("schema= has no columns", hint="leave it out, or name columns and types")
-        return schema
 
     def _inferred_schema(self) -> pl.Schema:
         """Of the first file if it says of which types its columns are, else what several have in common."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.config import DEAD, DEAD_DTYPE
+from arrowstream.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,6 +112,53 @@ def skip(stream: BinaryIO, size_bytes: int) -> int:
     while left and (piece := stream.read(min(left, _SKIPPED_BYTES))):
         left -= len(piece)
     return size_bytes - left
+
+
+class Rewindable(io.RawIOBase):
+    """A stream whose beginning is read twice; damage shows the second time only."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._kept = bytearray()
+        self._at = -1
+        self.damage: DataError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def rewind(self) -> None:
+        """Begin again, for good."""
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if self._at < 0:
+            piece = self._undamaged(size)
+            self._kept += piece
+            return piece
+        end = len(self._kept) if size < 0 else self._at + size
+        piece = bytes(self._kept[self._at : end])
+        self._at += len(piece)
+        if len(piece) < size or size < 0:
+            self._kept.clear()
+            self._at = 0
+            if self.damage is not None:
+                if piece and size >= 0:
+                    return piece
+                raise self.damage
+            piece += self._stream.read(size - len(piece) if size >= 0 else -1)
+        return piece
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def _undamaged(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size) if self.damage is None else b""
+        except DataError as error:
+            self.damage = error
+            return b""
 
 
 class DeadSlot(NamedTuple):

@@ -407,22 +407,21 @@ def test_an_error_that_no_file_shows_alone(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("other", "message", "hint"),
     [
-        (frame(0, 2).drop("name"), "has no column 'name', which"),
-        (frame(0, 2).with_columns(pl.col("id").cast(pl.Int32)), "column 'id' of"),
-        (frame(0, 2).with_columns(more=1), "has a column 'more', which"),
+        (frame(0, 2).drop("name"), "has no column 'name', which", "missing_columns='insert'"),
+        (frame(0, 2).with_columns(pl.col("id").cast(pl.Int32)), "column 'id' of", "integer_cast='upcast'"),
+        (frame(0, 2).with_columns(more=1), "has a column 'more', which", "extra_columns='ignore'"),
     ],
 )
-def test_files_of_different_schemas(folder, other, message):
+def test_files_of_different_schemas(folder, other, message, hint):
     path = next(iter(folder.glob("f9*")))
     write(path, other, 5)
     with pytest.raises(PlanError) as raised:
         source_of(folder)
     assert message in raised.value.fact
     assert str(path) in raised.value.fact
-    assert str(next(iter(folder.glob("f1.*")))) in raised.value.fact
-    assert raised.value.hint == "one scan reads files of one schema: scan the others apart, or rewrite them"
+    assert hint in raised.value.hint
 
 
 def test_the_order_of_columns_may_differ(folder):

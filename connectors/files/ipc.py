@@ -1,0 +1,98 @@
+"""Arrow IPC files and streams, told apart by how they begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from arrowstream.connectors.files.compression import codec_of_content
+from arrowstream.connectors.files.ipc_stream import HEAD_BYTES, IpcStreamFormat, layout
+from arrowstream.connectors.files.parts import IpcParts
+from arrowstream.connectors.files.places import LocalPlace
+from arrowstream.connectors.files.streams import Rewindable
+from arrowstream.errors import ArrowStreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import polars as pl
+
+    from arrowstream.connectors.files.places import FoundFile
+    from arrowstream.connectors.files.streams import Block, StreamFormat
+    from arrowstream.types import Json, OnError
+
+
+@dataclass(frozen=True, slots=True)
+class IpcFormat:
+    """Arrow IPC in whichever layout. What is neither is read as a file, which says what is wrong with it.
+
+    Parameters
+    ----------
+    decompressed_max
+        See `IpcParts`.
+    """
+
+    decompressed_max: int | None = None
+    name: str = "Arrow IPC"
+    suffixes: tuple[str, ...] = (".arrow", ".ipc", ".feather", ".arrows")
+    has_types: bool = True
+    is_sparse: bool = False
+
+    def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
+        """See `StreamFormat`."""
+        found, begun = self._found(stream)
+        return found.schema(begun, path)
+
+    def blocks(
+        self,
+        stream: BinaryIO,
+        path: str,
+        *,
+        schema: pl.Schema,
+        columns: Sequence[str],
+        resume: Json,
+        on_error: OnError,
+        growing: bool = False,
+    ) -> Iterator[Block]:
+        """See `StreamFormat`."""
+        found, begun = self._found(stream)
+        return found.blocks(
+            begun,
+            path,
+            schema=schema,
+            columns=columns,
+            resume=resume,
+            on_error=on_error,
+            growing=growing,
+        )
+
+    def identity(self) -> Json:
+        """See `StreamFormat`."""
+        return {"decompressed_max": self.decompressed_max}
+
+    def _found(self, stream: BinaryIO) -> tuple[StreamFormat, BinaryIO]:
+        """The format of what begins so, and the stream at its beginning."""
+        if stream.seekable():
+            head = stream.read(HEAD_BYTES)
+            stream.seek(0)
+        else:
+            again = Rewindable(stream)
+            head = again.read(HEAD_BYTES)
+            again.rewind()
+            stream = cast("BinaryIO", again)
+        if layout(head) == "stream" or not head:
+            return IpcStreamFormat(), stream
+        return IpcParts(self.decompressed_max), stream
+
+
+def has_stream(files: Sequence[FoundFile]) -> bool:
+    """Whether a local file is a stream, or compressed as a whole, and so none that Polars scans."""
+    for file in files:
+        try:
+            with LocalPlace().open(file) as stream:
+                head = stream.read(HEAD_BYTES)
+        except ArrowStreamError:
+            continue  # is told by whoever reads it
+        if layout(head) == "stream" or codec_of_content(head) is not None:
+            return True
+    return False
