@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import arrowstream as ars
 from arrowstream.cli import console
-from arrowstream.cli.formats import COMPRESSIONS, WHOLLY_COMPRESSED, Format, format_of, is_one_file
+from arrowstream.cli.formats import WHOLLY_COMPRESSED, Format, format_of, is_one_file
 from arrowstream.cli.signals import sigterm_as_interrupt
+from arrowstream.connectors.files.compression import CODECS, compressor, suffix_of_codec
 from arrowstream.durable import fsync_folder
 from arrowstream.errors import ConnectorError, PlanError
 
@@ -158,12 +159,20 @@ class _Outputs:
     def publish(self) -> None:
         """Give each file its name."""
         for hidden, path in self._hidden:
-            (part,) = [file for file in hidden.iterdir() if not file.name.startswith((".", "_"))]
+            parts = [file for file in hidden.iterdir() if not file.name.startswith((".", "_"))]
             try:
-                part.replace(path)
+                (_empty(hidden, path) if not parts else parts[0]).replace(path)
                 fsync_folder(path.parent)
             except OSError as error:
                 raise ConnectorError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _empty(folder: Path, path: Path) -> Path:
+    """A file of no rows, in a format that has nothing to say without any."""
+    codec = format_of(path.name).compression
+    file = folder / "empty"
+    file.write_bytes(b"" if codec is None else compressor(codec).finish())
+    return file
 
 
 def _sink_options(target: Format, options: Conversion) -> dict[str, Any]:
@@ -209,9 +218,11 @@ def _check_name(target: Format, options: Conversion) -> None:
             )
         return
     if target.compression is None and options.compression not in (None, "uncompressed"):
-        suffix = {codec: suffix for suffix, codec in COMPRESSIONS.items()}.get(options.compression, "")
+        codec = next((codec for codec in CODECS if codec == options.compression), None)
         raise PlanError(
-            f"{options.output} does not say that it is compressed", hint=f"name it {options.output}{suffix}"
+            f"{options.output} does not say that it is compressed",
+            choices=CODECS if codec is None else (),
+            hint=None if codec is None else f"name it {options.output}{suffix_of_codec(codec)}",
         )
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
+from arrowstream.connectors.files.compression import codec_of_name, without_codec
 from arrowstream.errors import PlanError, nearest
+
+if TYPE_CHECKING:
+    from arrowstream.connectors.files.compression import Codec
 
 SUFFIXES = {
     ".parquet": "parquet",
@@ -20,15 +25,6 @@ SUFFIXES = {
     ".avro": "avro",
 }
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
-
-COMPRESSIONS = {
-    ".gz": "gzip",
-    ".zst": "zstd",
-    ".bz2": "bz2",
-    ".xz": "xz",
-    ".sz": "snappy",
-    ".lz4": "lz4",
-}
 
 WHOLLY_COMPRESSED = ("csv", "ndjson")
 """Formats that have no compression of their own."""
@@ -52,7 +48,7 @@ class Format:
 
     name: str
     suffix: str = ""
-    compression: str | None = None
+    compression: Codec | None = None
 
 
 def format_of(path: str, given: str | None = None) -> Format:
@@ -98,13 +94,11 @@ def is_one_file(path: str) -> bool:
     return not path.endswith("/") and not Path(path).is_dir() and _told(path)[0] in SUFFIXES
 
 
-def _told(path: str) -> tuple[str, str, str | None]:
+def _told(path: str) -> tuple[str, str, Codec | None]:
     """The format's suffix (twice, for who wants it as a part of `Format`), and the compression."""
-    pure = PurePosixPath(path.rstrip("/"))
-    compression = COMPRESSIONS.get(pure.suffix)
-    if compression is not None:
-        pure = pure.with_suffix("")
-    return pure.suffix.lower(), pure.suffix.lower(), compression
+    name = path.rstrip("/")
+    suffix = PurePosixPath(without_codec(name)).suffix.lower()
+    return suffix, suffix, codec_of_name(name)
 
 
 def _format_inside(folder: str) -> Format:
