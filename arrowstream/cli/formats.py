@@ -122,5 +122,5 @@ def _format_inside(folder: str) -> Format:
             f"{folder} holds several kinds of files: {', '.join(sorted(found))}", hint="give a glob"
         )
     if not found:
-        raise PlanError(f"{folder} is no file, folder or glob of a kind that can be read", choices=SUFFIXES)
+        raise PlanError(f"{folder} holds no files of a kind that can be read", choices=SUFFIXES)
     return next(iter(found.values()))
