@@ -221,7 +221,7 @@ class Records:
             ends = np.append(ends, len(data))
         starts = np.zeros(len(ends), np.int64)
         starts[1:] = ends[:-1] + 1
-        lines = np.searchsorted(breaks, starts) if len(ends) != len(breaks) else np.arange(len(ends))
+        lines = np.arange(len(ends)) if quotes is None else np.searchsorted(breaks, starts)
         has_return = (ends > starts) & (array[np.maximum(ends, 1) - 1] == 13)
         return cls(data, starts, ends - has_return, lines)
 

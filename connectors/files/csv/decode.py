@@ -225,10 +225,11 @@ class CsvDecoder:
 
     def _part(self, data: bytes, names: Sequence[str]) -> _Part:
         """Parse records that are well formed."""
-        as_text = (
-            self._as_text | self._integers if self._integers and _has_hexadecimal(data) else self._as_text
-        )
+        as_text = set(self._as_text)  # other threads may add to it meanwhile
+        if self._integers - as_text and _has_hexadecimal(data):
+            as_text |= self._integers
         misshapen: dict[int, int] = {}
+        collects = self._collects
         while True:
             reading = {
                 name: _BINARY if name in as_text else self._arrow[name] or _BINARY
@@ -236,14 +237,14 @@ class CsvDecoder:
                 if name in names
             }
             try:
-                table = self._parsed(data, names, reading, misshapen)
+                table = self._parsed(data, names, reading, misshapen if collects else None)
                 break
             except pa.ArrowInvalid as error:
                 if (column := _COLUMN.match(str(error))) is not None:
                     self._as_text.add(names[int(column[1])])
                     as_text = as_text | self._as_text
-                elif str(error).startswith(_MISSHAPEN) and not self._collects:
-                    self._collects = True
+                elif str(error).startswith(_MISSHAPEN) and not collects:
+                    self._collects = collects = True
                 elif str(error).startswith(_NO_ROWS):
                     return _Part(pl.DataFrame(schema=self._types), {}, misshapen)
                 else:
@@ -255,12 +256,12 @@ class CsvDecoder:
         data: bytes,
         names: Sequence[str],
         reading: Mapping[str, pa.DataType],
-        misshapen: dict[int, int],
+        misshapen: dict[int, int] | None,
     ) -> pa.Table:
-        """Read records; those with another number of fields are left out and collected, once one was met."""
-        misshapen.clear()
-        if not self._collects:
+        """Read records; those with another number of fields are left out and collected, if they may."""
+        if misshapen is None:
             return self._read(data, names, reading)
+        misshapen.clear()
         if _is_utf8(data):
             return self._read(data, names, reading, misshapen)
         # PyArrow cannot call back about a record that is no text: look for them in an image that is.

@@ -183,7 +183,7 @@ class _Scan:
 
     def _result(self, end: int) -> Quoting:
         self._runs.append((self._first, len(self._quotes)))
-        if len(self._runs) == 1:
+        if self._runs == [(0, len(self._quotes))]:
             kept = self._quotes
         else:
             kept = np.concatenate([self._quotes[first:last] for first, last in self._runs])
