@@ -51,7 +51,8 @@ SOME_ARGUMENTS = (
 )
 
 
-OWN_ARGUMENTS = {"map_batches": {"on_error"}}
+FILES = {"max_rows_per_file", "approximate_bytes_per_file", "rotate_every"}
+OWN_ARGUMENTS = {"map_batches": {"on_error"}, "sink_parquet": FILES, "sink_ipc": {*FILES, "format"}}
 """What Polars' verb of the same name does not have."""
 
 
