@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ FORMAT_VERSION = 1
 
 TEMPORARY_SUFFIX = ".tmp"
 
+_FSYNCS_AT_ONCE = 8
 _HEADER = re.compile(rb"arrowstream/(\d+) ")
 _COPY_BYTES = 1 << 20  # how much of a file is in memory while it is hashed
 
@@ -112,17 +114,22 @@ def write_all(descriptor: int, payload: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def fsync_file(path: Path) -> None:
-    """Make what has been written to a file durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def fsync_all(paths: Sequence[Path]) -> None:
+    """Make files, or the names in folders, durable: many at a time, as the disk can write them together.
+
+    The OSError has the path as its `filename`.
+    """
+    if len(paths) <= 1:  # no threads for it
+        for path in paths:
+            _fsync_named(path)
+        return
+    with ThreadPoolExecutor(_FSYNCS_AT_ONCE) as pool:
+        for _ in pool.map(_fsync_named, paths):
+            pass
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable (or what has been written to a file)."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -187,6 +194,13 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _fsync_named(path: Path) -> None:
+    try:
+        fsync_folder(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _header(name: str, payload: bytes | memoryview) -> bytes:

@@ -35,8 +35,8 @@ PUT_STEPS = ("before", "written", "synced", "linked", "after")
 NAMES = (
     *(f"{blob}.{step}" for blob in BLOBS for step in PUT_STEPS),
     "outbox.before",  # an epoch's encoded output, sink by sink
+    "outbox.file",  # one of several is begun
     "outbox.written",
-    "outbox.file",  # each of several files
     "outbox.synced",
     "outbox.after",
     "publish.before",  # the engine asks a sink to publish

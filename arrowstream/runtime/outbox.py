@@ -156,19 +156,14 @@ class OutboxFolder:
         """Make every file durable, then their folders; gives the SHA-256 over names and contents."""
         self.close()
         failpoints.hit("outbox.written")
-        folders = {self.path, self.path.parent}
-        path = self.path
+        files = [self.path / name for name in self._written]
+        within = {folder for path in files for folder in path.parents if folder.is_relative_to(self.path)}
         try:
-            for name in self._written:
-                path = self.path / name
-                durable.fsync_file(path)
-                folders.update(within for within in path.parents if within.is_relative_to(self.path))
-                failpoints.hit("outbox.file")
+            durable.fsync_all(files)
             failpoints.hit("outbox.synced")
-            for path in sorted(folders, reverse=True):
-                durable.fsync_folder(path)
+            durable.fsync_all([*within, self.path, self.path.parent])
         except OSError as error:
-            raise _failed(path, error) from error
+            raise _failed(Path(error.filename or self.path), error) from error
         failpoints.hit("outbox.after")
         return durable.sha256_of_files(
             [
@@ -192,6 +187,7 @@ class OutboxFolder:
                 raise ConnectorError(f"the sink's `encode` gave {name!r}, which is no name for a file")
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             self._written[name] = _Written()
+            failpoints.hit("outbox.file")
         if len(self._open) == _OPEN_MAX:
             os.close(self._open.popitem(last=False)[1])
         self._open[name] = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

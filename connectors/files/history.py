@@ -171,6 +171,10 @@ class History:
     def publish(self, epoch: int, generation: int, outbox: Path) -> None:
         """Publish an outbox as epoch `epoch`; again, it does what is left to do."""
         manifest = self._describe(epoch, generation, outbox)
+        if self._owner() != self._job:
+            raise FencedError(
+                f"{self._medium.label} has been taken by another job", hint="let that job go on"
+            )
         sealed = durable.seal(
             f"manifest/{epoch}", json.dumps(asdict(manifest), sort_keys=True, ensure_ascii=False).encode()
         )

@@ -119,8 +119,7 @@ class LocalOutput:
                 failpoints.hit("data.before")
                 self._link(file, outbox / file.source)
                 failpoints.hit("data.linked")
-            for folder in sorted(folders):
-                durable.fsync_folder(folder)
+            durable.fsync_all(sorted(folders))
             failpoints.hit("data.after")
 
     def complete(self, manifest: Manifest) -> bool:

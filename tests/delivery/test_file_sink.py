@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrowstream import durable
 from arrowstream.connectors.files import encode
 from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
@@ -348,10 +349,18 @@ def test_hidden_files_do_not_count(tmp_path, kind):
 def test_a_place_of_a_job_that_published_nothing_is_free(tmp_path, kind):
     first, second = kind(tmp_path / "out"), kind(tmp_path / "out")
     claim(first, job="one")
+    path = outbox(first, 1)
     claim(second, job="two")
-    first.publish(1, outbox(first, 1))
+    with pytest.raises(FencedError, match="out has been taken by another job"):
+        first.publish(1, path)
+    second.publish(1, path)
+    with pytest.raises(FencedError, match="out has been taken by another job"):
+        first.publish(1, path)
+    manifest = tmp_path / ".out.arrowstream" / "manifests" / "00000001.json"
+    record = durable.unseal("manifest/1", manifest.read_bytes(), where="")
+    manifest.write_bytes(durable.seal("manifest/1", bytes(record).replace(b'"two"', b'"one"')))
     with pytest.raises(StateError, match=r"00000001.json is of another job \(one\)"):
-        second.publish(1, outbox(second, 1))
+        second.open(2)
 
 
 def test_an_output_that_is_a_file_system_of_its_own_is_refused(tmp_path, kind, monkeypatch):
