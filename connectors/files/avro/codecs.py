@@ -18,6 +18,7 @@ AvroCompression: TypeAlias = Literal["uncompressed", "deflate", "snappy", "zstd"
 
 _CODEC_NAMES = {"uncompressed": "null", "zstd": "zstandard"}
 _CHECKSUM_BYTES = 4  # CRC-32 behind a snappy block, big-endian; Adler-32 of zlib
+_SNAPPY, _ZSTD = pa.Codec("snappy"), pa.Codec("zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_AT_ONCE_MAX = 64 << 20  # memory taken on a frame's word
 _PIECE_BYTES = 1 << 20
@@ -42,8 +43,7 @@ def compressor(compression: AvroCompression, level: int | None) -> Callable[[mem
     if compression == "deflate":
         return lambda block: zlib.compress(block, _DEFLATE_LEVEL if level is None else level, wbits=-15)
     if compression == "snappy":
-        snappy = pa.Codec("snappy")
-        return lambda block: snappy.compress(block, asbytes=True) + zlib.crc32(block).to_bytes(4, "big")
+        return lambda block: _SNAPPY.compress(block, asbytes=True) + zlib.crc32(block).to_bytes(4, "big")
     if compression == "zstd":
         zstd = pa.Codec("zstd", compression_level=_ZSTD_LEVEL if level is None else level)
         return lambda block: zstd.compress(block, asbytes=True)
@@ -110,7 +110,7 @@ def _check_size(size: int, bytes_max: int) -> None:
         )
 
 
-def _snappy(block: memoryview, bytes_max: int) -> pa.Buffer:
+def _snappy(block: memoryview, bytes_max: int) -> bytes:
     compressed, checksum = block[:-_CHECKSUM_BYTES], block[-_CHECKSUM_BYTES:]
     size, shift = 0, 0
     for byte in compressed[:5]:  # a varint that says how large the content is
@@ -125,7 +125,7 @@ def _snappy(block: memoryview, bytes_max: int) -> pa.Buffer:
     if size > 32 * len(compressed):
         raise BlockError("it says that it is larger than it can be")
     try:
-        content = pa.Codec("snappy").decompress(compressed, decompressed_size=size)
+        content: bytes = _SNAPPY.decompress(compressed, decompressed_size=size, asbytes=True)
     except (pa.ArrowException, OSError) as error:
         raise BlockError(str(error)) from error
     if zlib.crc32(content) != int.from_bytes(checksum, "big"):
@@ -138,7 +138,7 @@ def _zstd(block: memoryview, bytes_max: int) -> Any:
     _check_size(size, bytes_max)
     if 0 < size <= _ZSTD_AT_ONCE_MAX:
         try:
-            return pa.Codec("zstd").decompress(block, decompressed_size=size)
+            return _ZSTD.decompress(block, decompressed_size=size, asbytes=True)
         except (pa.ArrowException, OSError):
             pass  # more than one frame, or damaged: the stream says which
     pieces: list[bytes] = []

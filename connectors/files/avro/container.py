@@ -69,14 +69,17 @@ class Input:
         self.end = 0
         self.offset = 0
 
-    def more(self, size_bytes: int) -> bool:
-        """Read up to so many bytes behind `end`; False if there are none."""
+    def more(self, size_bytes: int, room_bytes: int = 0) -> bool:
+        """Read up to so many bytes behind `end`; False if there are none.
+
+        `room_bytes` will be wanted in all: memory that is not written to costs nothing, so that a damaged
+        block can claim what it likes.
+        """
         left = self.end - self.begin
         if self.end + size_bytes + _padding() > self.data.size:
             data = self.data
             if left + size_bytes + _padding() > data.size:
-                # What a damaged block claims is read for as long as it comes: grow by what has come.
-                data = np.empty(max(left + size_bytes, 2 * left) + _padding(), np.uint8)
+                data = np.empty(max(left + size_bytes, room_bytes + BLOCK_BYTES) + _padding(), np.uint8)
             data[:left] = self.data[self.begin : self.end].copy()
             self.data, self.begin, self.end = data, 0, left
         room = self.data[self.end : self.end + size_bytes]
@@ -260,7 +263,7 @@ class _Finder:
                 fact = f"a block of {wanted:,} bytes, more than the {self._bytes_max:,} that one may have"
                 return self._segments[:0].reshape(-1, 3), fact
             available = source.end - source.begin
-            if not source.more(BLOCK_BYTES):
+            if not source.more(BLOCK_BYTES, wanted):
                 broken = "the file ends within the block" if available else None
                 return self._segments[:0].reshape(-1, 3), broken
 
@@ -343,7 +346,7 @@ def _unpacked(
             error = f"it cannot be decompressed: {damage}"
         if contents and (error is not None or total >= BLOCK_BYTES or index + 1 == len(group.segments)):
             after = index + (error is None)
-            yield _joined(contents, counts, total, group.offsets[first : after + 1])
+            yield _joined(contents, counts, group.offsets[first : after + 1])
             contents, counts, total = [], [], 0
         if error is not None:
             offset, following = int(group.offsets[index]), int(group.offsets[index + 1])
@@ -353,15 +356,13 @@ def _unpacked(
             first = index + 1
 
 
-def _joined(contents: list[Any], counts: list[int], total: int, offsets: np.ndarray[Any, Any]) -> Group:
-    content = np.empty(total + _padding(), np.uint8)
+def _joined(contents: list[Any], counts: list[int], offsets: np.ndarray[Any, Any]) -> Group:
     segments = np.empty((len(contents), 3), np.int64)
     segments[:, 1] = np.cumsum([len(piece) for piece in contents])
     segments[0, 0] = 0
     segments[1:, 0] = segments[:-1, 1]
     segments[:, 2] = counts
-    for (begin, end, _), piece in zip(segments.tolist(), contents, strict=True):
-        content[begin:end] = np.frombuffer(piece, np.uint8)
+    content = np.frombuffer(b"".join([*contents, bytes(_padding())]), np.uint8)
     return Group(content, segments, offsets)
 
 

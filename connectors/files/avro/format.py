@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from arrowstream.types import Json, OnError
 
 _ROWS_AT_ONCE_MIN, _ROWS_AT_ONCE_MAX = 1 << 10, 1 << 20
+_AT_ONCE_BYTES = (
+    4 * BLOCK_BYTES
+)  # blocks up to this size are one frame: looking them through before costs half
 _FRAME_BYTES = (
     256 << 20
 )  # a null is a byte, whatever its type: few records at once where there are many columns
@@ -156,7 +159,7 @@ class _Decoder:
         """The records of a group, without the first `done` slots of it."""
         records = int(group.segments[:, 2].sum())
         content_bytes = int((group.segments[:, 1] - group.segments[:, 0]).sum())
-        if len(group.segments) == 1 and (content_bytes > 2 * BLOCK_BYTES or records > self.rows_max):
+        if len(group.segments) == 1 and (content_bytes > _AT_ONCE_BYTES or records > self.rows_max):
             yield from self._large(group, records, content_bytes, done)
             return
         first = 0
