@@ -25,6 +25,10 @@ _UNREACHABLE = frozenset({
     "ClientConnectorDNSError", "ClientConnectorError", "ConnectionClosedError", "ConnectionError",
     "EndpointConnectionError",     "ProxyConnectionError", "ServerDisconnectedError",
 })  # fmt: skip
+_ELSEWHERE = frozenset({"InnerAddressError", "NonHttpUrlRedirectClientError", "TooManyRedirects"})
+_NO_FILES = frozenset({"IsADirectoryError", "NotADirectoryError"})
+_REDIRECT_HINT = "give the URL that it leads to, if it is the right one"
+_OPTIONS_HINT = "they are those of fsspec's file system for such URLs"
 _BUSY_STATUSES = frozenset({408, 425, 429})
 _SERVER_STATUS_MIN = 500
 
@@ -46,11 +50,24 @@ def place_error(error: BaseException, name: str, secret: Iterable[str]) -> Arrow
     statuses = {status for cause in causes if (status := _status(cause)) is not None}
     if kinds & _CHANGED or 412 in statuses:
         return changed(name)
+    text = without_credentials(_text(causes), secret)
+    if "TypeError" in kinds:
+        return PlanError(f"the storage_options for {name} are not understood: {text}", hint=_OPTIONS_HINT)
+    known = None if kinds & _ELSEWHERE else _refused(name, kinds, statuses)
+    known = known or _retryable(name, kinds, statuses)
+    if known is not None:
+        return known
+    return ConnectorError(
+        f"{name} cannot be read: {text}",
+        retryable="OSError" in kinds and not kinds & _NO_FILES,
+        hint=_REDIRECT_HINT if kinds & _ELSEWHERE else "check the URL and the storage_options",
+    )
+
+
+def _refused(name: str, kinds: set[str], statuses: set[int]) -> ConnectorError | None:
+    """For what will not be there later either."""
     if kinds & _REFUSED or statuses & {401, 403}:
         return ConnectorError(f"{name} cannot be read: access denied", hint=_access_hint(name))
-    retryable = _retryable(name, kinds, statuses)
-    if retryable is not None:
-        return retryable
     if "NoSuchBucket" in kinds:
         return ConnectorError(
             f"{name} does not exist: there is no such bucket", hint="check the bucket's name"
@@ -60,12 +77,7 @@ def place_error(error: BaseException, name: str, secret: Iterable[str]) -> Arrow
             f"{name} does not exist (any more)",
             hint="check the URL, or build the query again without the file",
         )
-    text = without_credentials(_text(error), secret)
-    return ConnectorError(
-        f"{name} cannot be read: {text}",
-        retryable="OSError" in kinds and not kinds & {"IsADirectoryError", "NotADirectoryError"},
-        hint="check the URL and the storage_options",
-    )
+    return None
 
 
 def _retryable(name: str, kinds: set[str], statuses: set[int]) -> ConnectorError | None:
@@ -76,7 +88,8 @@ def _retryable(name: str, kinds: set[str], statuses: set[int]) -> ConnectorError
         hint = "the service or the network is slow or down: run again later"
     elif kinds & _UNREACHABLE:
         fact = "its server cannot be reached"
-        hint = "check the host (storage_options endpoint_url) and the network; or run again later"
+        endpoint = " (storage_options endpoint_url)" if name.startswith(("s3:", "s3a:")) else ""
+        hint = f"check the host{endpoint} and the network; or run again later"
     elif busy:
         fact = f"the server answers {min(busy)}"
         hint = "the server is overloaded or failing: run again later"
@@ -93,7 +106,7 @@ def missing_client(error: ImportError, scheme: str) -> ConnectorError:
             hint=f'pip install "arrowstream[{_EXTRAS[scheme]}]"',
         )
     return ConnectorError(
-        f"{scheme}:// needs a package that is not installed: {_text(error)}", hint="install that package"
+        f"{scheme}:// needs a package that is not installed: {_text([error])}", hint="install that package"
     )
 
 
@@ -124,6 +137,8 @@ def _causes(error: BaseException) -> list[BaseException]:
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__
+    if len(causes) > 1 and isinstance(error, FileNotFoundError):
+        return causes[1:]  # HTTP's client calls everything so
     return causes
 
 
@@ -147,6 +162,7 @@ def _status(error: BaseException) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _text(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+def _text(causes: list[BaseException]) -> str:
+    """What the innermost says, on one line: the others repeat the URL."""
+    text = " ".join(str(causes[-1]).split())
+    return text or type(causes[-1]).__name__

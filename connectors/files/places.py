@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from arrowstream.connectors.files.errors import changed, translated
 from arrowstream.connectors.files.paths import Found, find_local, named, scheme_of
@@ -33,6 +33,7 @@ class FoundFile:
     in_folder: bool = False
 
 
+@runtime_checkable
 class Place(Protocol):
     """One file system. Opens nothing until it is asked for a file; may be used by several threads.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from arrowstream.connectors.files.credentials import credentials, shown
 from arrowstream.connectors.files.paths import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from arrowstream.types import PathLike
 
 _STATUS_THREADS = 16  # asking for the status of files is waiting for answers
-_ATTEMPTS_MAX = 3  # of one request by botocore; s3fs has a few of its own around them
+_ATTEMPTS_MAX = 2  # of one request by botocore; s3fs has five of its own around them
 _S3 = frozenset({"s3", "s3a"})
 _VERSIONS = (
     "ETag", "etag", "generation", "VersionId", "md5Hash", "Content-MD5", "CRC", "mtime", "modified",
@@ -61,7 +62,18 @@ class RemotePlace:
         self._scheme = cast("str", scheme_of(urls[0]))
         self._options = dict(storage_options or {})
         self._secret = credentials(storage_options, urls)
+        try:
+            self._client_options = _with_defaults(self._scheme, self._options, urls)
+        except ImportError as error:
+            raise missing_client(error, self._scheme) from None
         self._urls: dict[str, str] = {}  # what to open, by the names that are shown
+        self._http: AbstractFileSystem | None = None
+        for url in urls:
+            if self._scheme in _S3 and shown(url) != url:
+                raise PlanError(
+                    f"{shown(url)} has credentials in front of its bucket",
+                    hint='give them as storage_options={"key": …, "secret": …}',
+                )
         self._located(urls[0])  # a missing package is told at once
 
     def __repr__(self) -> str:
@@ -104,6 +116,7 @@ class RemotePlace:
             filesystem,
             inner,
             found,
+            streams=lambda: self._endless(found.path),
             told=lambda error: self._told(error, found.path),
             check=lambda: self.check_unchanged(found),
         )
@@ -124,7 +137,9 @@ class RemotePlace:
         if not found and not is_glob(inner):
             raise no_files_below(shown(pattern), suffixes)
         if not found:
-            raise PlanError(f"no file matches {shown(pattern)}", hint="check the bucket and the pattern")
+            raise PlanError(
+                f"no file matches {shown(pattern)}", hint="check the pattern, and how the files are called"
+            )
         before, after = _around(pattern, inner)  # with what is not shown
         self._urls.update((file.path, f"{before}{search.inner(file)}{after}") for file in found)
         return found
@@ -155,16 +170,30 @@ class RemotePlace:
         from fsspec.core import url_to_fs
         from fsspec.registry import available_protocols
 
+        if self._http is not None:
+            return Located(self._http, url)
         scheme = url.partition(":")[0].lower()
         try:
-            filesystem, inner = url_to_fs(url, **_with_defaults(self._scheme, self._options))
+            filesystem, inner = url_to_fs(url, **self._client_options)
         except ImportError as error:
             raise missing_client(error, scheme) from None
         except Exception as error:  # noqa: BLE001 - clients raise what they like
             if scheme not in available_protocols():
                 raise unknown_scheme(scheme, available_protocols()) from None
             raise self._told(error, shown(url)) from None
+        if self._scheme == "http":  # one for all, and for nobody else: it knows the hosts
+            self._http = filesystem
         return Located(filesystem, str(inner))
+
+    def _endless(self, name: str) -> AbstractFileSystem:
+        """The file system of HTTP for whole files."""
+        from fsspec import filesystem
+
+        from arrowstream.connectors.files.web import session_for
+
+        hosts = _hosts([*self._urls.values(), name])
+        options = {**self._client_options, "get_client": session_for(hosts, is_endless=True)}
+        return filesystem("http", **{**options, **self._options})
 
     def _told(self, error: BaseException, name: str) -> ArrowStreamError:
         return place_error(error, name, self._secret)
@@ -219,18 +248,22 @@ class _Search:
         ]
 
 
-def _with_defaults(scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(scheme: str, options: Mapping[str, Any], urls: Iterable[str]) -> dict[str, Any]:
     """The options, with bounds to what is waited for, and nothing of a place remembered."""
     given = dict(options)
     if scheme in _S3:
         config = dict(given.get("config_kwargs") or {})
-        config.setdefault("retries", {"max_attempts": _ATTEMPTS_MAX, "mode": "standard"})
+        config.setdefault("retries", {"total_max_attempts": _ATTEMPTS_MAX, "mode": "standard"})
         return {"use_listings_cache": False, **given, "config_kwargs": config}
     if scheme == "http":
-        from arrowstream.connectors.files.web import open_session
+        from arrowstream.connectors.files.web import session_for
 
-        return {"get_client": open_session, **given}
+        return {"get_client": session_for(_hosts(urls)), "skip_instance_cache": True, **given}
     return given
+
+
+def _hosts(urls: Iterable[str]) -> set[str]:
+    return {urlsplit(url).hostname or "" for url in urls}
 
 
 def _around(shown_url: str, inner: str) -> tuple[str, str]:

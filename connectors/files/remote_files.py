@@ -56,6 +56,8 @@ class RemoteFile:
         The file as fsspec has it.
     found
         What it has to be.
+    streams
+        Gives the file system for requests that take as long as the file.
     told
         An error of the client, as the one to raise.
     check
@@ -68,6 +70,7 @@ class RemoteFile:
         path: str,
         found: FoundFile,
         *,
+        streams: Callable[[], AbstractFileSystem],
         told: Callable[[BaseException], ArrowStreamError],
         check: Callable[[], None],
     ) -> None:
@@ -76,6 +79,7 @@ class RemoteFile:
         self.check = check
         self._filesystem = filesystem
         self._path = path
+        self._streams = streams
         self._is_http = "http" in filesystem.protocol
         self._free: list[Any] = []
         self._lock = threading.Lock()
@@ -121,7 +125,7 @@ class RemoteFile:
         """The file as the client streams it, in one request from the beginning."""
         try:
             if self._is_http:
-                return self._filesystem.open(self._path, block_size=0, headers=self._headers(), timeout=None)
+                return self._streams().open(self._path, block_size=0, headers=self._headers())
             return self._filesystem.open(self._path)
         except Exception as error:  # noqa: BLE001 - clients raise what they like
             raise self.told(error) from None
