@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typing as _typing
 
-from arrowstream.api.io import from_arrow, from_batches, from_polars, scan, scan_ipc, scan_parquet
+from arrowstream.api.io import from_arrow, from_batches, from_polars, scan
 from arrowstream.api.job import Job, RunningJob, run, start
+from arrowstream.api.scans import scan_avro, scan_csv, scan_ipc, scan_ndjson, scan_parquet
 from arrowstream.api.stream import Stream
 from arrowstream.api.windows import DynamicGroupBy
 from arrowstream.errors import (
@@ -60,7 +61,10 @@ __all__ = [
     "from_polars",
     "run",
     "scan",
+    "scan_avro",
+    "scan_csv",
     "scan_ipc",
+    "scan_ndjson",
     "scan_parquet",
     "start",
     "template",

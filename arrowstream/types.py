@@ -30,6 +30,9 @@ ColumnNames: TypeAlias = "str | Selector | Iterable[str | Selector]"
 PathLike: TypeAlias = "str | Path"
 
 OnError: TypeAlias = Literal["raise", "skip", "dead_letter"]
+MissingColumns: TypeAlias = Literal["insert", "raise"]
+ExtraColumns: TypeAlias = Literal["ignore", "raise"]
+Compression: TypeAlias = Literal["infer", "uncompressed", "gzip", "zstd", "bz2", "xz", "snappy", "lz4"]
 ClockBy: TypeAlias = Literal["scan", "file", "directory"]
 Delivery: TypeAlias = Literal["exactly_once", "at_least_once"]
 Label: TypeAlias = Literal["left", "right"]

@@ -1,4 +1,4 @@
-"""Where streams begin: files, frames, batches, and sources of one's own."""
+"""Where streams begin: frames, batches, and sources of one's own."""
 
 from __future__ import annotations
 
@@ -16,88 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from arrowstream.protocols import Source
-    from arrowstream.types import ClockBy, Duration, OnError, PathLike
+    from arrowstream.types import Duration, OnError
 
 _SOURCE_MEMBERS = ("schema", "bounded", "replayable", "partitions", "open")
-
-
-def scan_parquet(
-    source: PathLike | Iterable[PathLike],
-    *,
-    event_time: str | None = None,
-    lateness: Duration | None = None,
-    clock_by: ClockBy = "scan",
-    on_error: OnError = "raise",
-    storage_options: Mapping[str, Any] | None = None,
-) -> Stream:
-    """Read Parquet files. Only footers are read now.
-
-    Parameters
-    ----------
-    source
-        A file, a glob, a folder, or several of them; files in natural order (2 before 10).
-    event_time
-        The Datetime column that says when things happened.
-    lateness
-        How far behind the largest time so far a row may come, such as "5s": replays what a live run would
-        have done. None: no row is late; windows close as soon as row-group statistics say that no earlier
-        time is to come.
-    clock_by
-        What has a clock of its own: the whole "scan", each "file" or each "directory".
-    on_error
-        What to do with a row whose event time is null: "raise", or "skip" (counted).
-    storage_options
-        For URLs.
-
-    Raises
-    ------
-    PlanError
-        No such file or column, not a time, or files whose schemas differ.
-    DataError, ConnectorError
-        A file is damaged, or cannot be read.
-
-    Examples
-    --------
-    >>> import polars as pl, arrowstream as ars, tempfile, pathlib
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> pl.DataFrame({"a": [1, 2]}).write_parquet(folder / "1.parquet")
-    >>> ars.scan_parquet(folder).collect()["a"].to_list()
-    [1, 2]
-    """
-    from arrowstream.connectors.files.columnar_source import ParquetSource
-    from arrowstream.connectors.files.options import FileOptions
-
-    files = ParquetSource(source, FileOptions(clock_by=clock_by, storage_options=storage_options))
-    return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
-
-
-def scan_ipc(
-    source: PathLike | Iterable[PathLike],
-    *,
-    event_time: str | None = None,
-    lateness: Duration | None = None,
-    clock_by: ClockBy = "scan",
-    on_error: OnError = "raise",
-    storage_options: Mapping[str, Any] | None = None,
-) -> Stream:
-    """Read Arrow IPC files (Feather V2).
-
-    Parameters and errors are those of `scan_parquet`. IPC files have no statistics: without `lateness`,
-    windows close at the end of the input.
-
-    Examples
-    --------
-    >>> import polars as pl, arrowstream as ars, tempfile, pathlib
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> pl.DataFrame({"a": [1, 2]}).write_ipc(folder / "1.arrow")
-    >>> ars.scan_ipc(folder).collect()["a"].to_list()
-    [1, 2]
-    """
-    from arrowstream.connectors.files.columnar_source import IpcSource
-    from arrowstream.connectors.files.options import FileOptions
-
-    files = IpcSource(source, FileOptions(clock_by=clock_by, storage_options=storage_options))
-    return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
 
 def from_polars(

@@ -84,15 +84,11 @@ _HINTS: Final = {
 }
 
 
-_SCANS_NOW = f"{_LATER}; now: scan_parquet, scan_ipc, from_arrow, from_polars, from_batches, scan(source)"
+_SCANS_NOW = f"{_LATER}; now: scan_parquet and the other files, from_arrow, from_polars, from_batches, scan(source)"
 _LATER_NAMES: Final = {
-    "scan_csv": f"{_LATER}; now: from_polars(pl.scan_csv(...))",
-    "scan_ndjson": f"{_LATER}; now: from_polars(pl.scan_ndjson(...))",
     "scan_delta": f"{_LATER}; now: from_polars(pl.scan_delta(...))",
     "scan_iceberg": f"{_LATER}; now: from_polars(pl.scan_iceberg(...))",
-    **dict.fromkeys(
-        ("scan_amqp", "scan_avro", "scan_http", "scan_kafka", "scan_mqtt", "scan_websocket"), _SCANS_NOW
-    ),
+    **dict.fromkeys(("scan_amqp", "scan_http", "scan_kafka", "scan_mqtt", "scan_websocket"), _SCANS_NOW),
     "concat": f"{_LATER}; files of one scan are read one after another: scan_parquet([first, second])",
     "union": _LATER,
     "read_parquet": "use scan_parquet(...).collect()",

@@ -16,8 +16,9 @@ from arrowstream.errors import ConnectorError, DataError, PlanError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from arrowstream.types import Compression
+
 Codec: TypeAlias = Literal["gzip", "zstd", "bz2", "xz", "snappy", "lz4"]
-Compression: TypeAlias = Literal["infer", "uncompressed", "gzip", "zstd", "bz2", "xz", "snappy", "lz4"]
 
 CODECS: tuple[Codec, ...] = ("gzip", "zstd", "bz2", "xz", "snappy", "lz4")
 COMPRESSIONS: tuple[Compression, ...] = ("infer", "uncompressed", *CODECS)

@@ -13,7 +13,7 @@ from arrowstream.errors import DataError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from arrowstream.connectors.files.options import ExtraColumns, MissingColumns
+    from arrowstream.types import ExtraColumns, MissingColumns
 
 _logger = logging.getLogger("arrowstream.files")
 

@@ -18,9 +18,8 @@ from arrowstream.errors import ArrowStreamError, DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arrowstream.connectors.files.compression import Compression
     from arrowstream.connectors.files.streams import StreamFormat
-    from arrowstream.types import Json, OnError
+    from arrowstream.types import Compression, Json, OnError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from arrowstream.connectors.files.compression import codec_of_content
 from arrowstream.connectors.files.ipc_stream import HEAD_BYTES, IpcStreamFormat, layout
 from arrowstream.connectors.files.parts import IpcParts
-from arrowstream.connectors.files.places import LocalPlace
+from arrowstream.connectors.files.places import place_of
+from arrowstream.connectors.files.stream_source import stored_suffixes
 from arrowstream.connectors.files.streams import Rewindable
-from arrowstream.errors import ArrowStreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import polars as pl
 
-    from arrowstream.connectors.files.places import FoundFile
+    from arrowstream.connectors.files.options import FileOptions
     from arrowstream.connectors.files.streams import Block, StreamFormat
-    from arrowstream.types import Json, OnError
+    from arrowstream.types import Json, OnError, PathLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,22 @@ class IpcFormat:
         return IpcParts(self.decompressed_max), stream
 
 
-def has_stream(files: Sequence[FoundFile]) -> bool:
-    """Whether a local file is a stream, or compressed as a whole, and so none that Polars scans."""
-    for file in files:
-        try:
-            with LocalPlace().open(file) as stream:
-                head = stream.read(HEAD_BYTES)
-        except ArrowStreamError:
-            continue  # is told by whoever reads it
-        if layout(head) == "stream" or codec_of_content(head) is not None:
-            return True
-    return False
+def is_scannable(paths: PathLike | Iterable[PathLike], options: FileOptions) -> bool:
+    """Whether all are local files in the layout of files, so that Polars can scan them in one go."""
+    place = place_of(paths, options.storage_options)
+    if (
+        not place.is_local
+        or options.on_error != "raise"
+        or options.compression not in {"infer", "uncompressed"}
+    ):
+        return False
+    found = place.find(paths, stored_suffixes(IpcFormat()))
+    if any(file.in_folder and not file.path.lower().endswith(IpcParts().suffixes) for file in found):
+        return False
+    return not any(_begins_otherwise(place.open(file)) for file in found)
+
+
+def _begins_otherwise(stream: BinaryIO) -> bool:
+    with stream:
+        head = stream.read(HEAD_BYTES)
+    return layout(head) == "stream" or codec_of_content(head) is not None

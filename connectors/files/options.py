@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import polars as pl
 
-    from arrowstream.connectors.files.compression import Compression
-    from arrowstream.types import ClockBy, Duration, OnError
-
-MissingColumns: TypeAlias = Literal["insert", "raise"]
-ExtraColumns: TypeAlias = Literal["ignore", "raise"]
+    from arrowstream.types import ClockBy, Compression, Duration, ExtraColumns, MissingColumns, OnError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,5 @@ class FileOptions:
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # credentials
     compression: Compression = "infer"
     decompressed_max: int | None = None
-    committed_only: bool = False
     follow: bool = False
     idle_timeout: Duration | None = None

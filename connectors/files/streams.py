@@ -124,6 +124,7 @@ class Rewindable(io.RawIOBase):
         self.damage: DataError | None = None
 
     def readable(self) -> bool:
+        """See `io.RawIOBase`."""
         return True
 
     def rewind(self) -> None:
@@ -131,6 +132,7 @@ class Rewindable(io.RawIOBase):
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
+        """See `io.RawIOBase`; gives less than `size` bytes where the stream does."""
         if self._at < 0:
             piece = self._undamaged(size)
             self._kept += piece
@@ -149,6 +151,7 @@ class Rewindable(io.RawIOBase):
         return piece
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """See `io.RawIOBase`."""
         piece = self.read(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)

@@ -70,8 +70,8 @@ def test_nothing_can_be_set_on_a_stream(stream) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("scan_csv", "it comes in a later version; now: from_polars(pl.scan_csv(...))"),
-        ("scan_kafka", "it comes in a later version; now: scan_parquet, scan_ipc, from_arrow, "),
+        ("scan_delta", "it comes in a later version; now: from_polars(pl.scan_delta(...))"),
+        ("scan_kafka", "it comes in a later version; now: scan_parquet and the other files, from_arrow, "),
         ("scan_parqet", "did you mean 'scan_parquet'?"),
     ],
 )
