@@ -84,7 +84,9 @@ _HINTS: Final = {
 }
 
 
-_SCANS_NOW = f"{_LATER}; now: scan_parquet and the other files, from_arrow, from_polars, from_batches, scan(source)"
+_SCANS_NOW = (
+    f"{_LATER}; now: scan_parquet and the other files, from_arrow, from_polars, from_batches, scan(source)"
+)
 _LATER_NAMES: Final = {
     "scan_delta": f"{_LATER}; now: from_polars(pl.scan_delta(...))",
     "scan_iceberg": f"{_LATER}; now: from_polars(pl.scan_iceberg(...))",
