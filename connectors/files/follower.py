@@ -30,9 +30,8 @@ from arrowstream.errors import ConnectorError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from arrowstream.connectors.files.compression import Compression
     from arrowstream.connectors.files.watch import Seen, Watch
-    from arrowstream.types import ClockBy, Json, Position
+    from arrowstream.types import ClockBy, Compression, Json, Position
 
 _logger = getLogger("arrowstream.files")
 
