@@ -228,7 +228,11 @@ class JobRun:
         found = []
         for root, progress in zip(self._roots, self._driver.progress, strict=False):  # none before it begins
             own = getattr(root.sink, "counters", None) or ConnectorCounters()
-            seen = replace(own, rows=progress.rows, bytes=progress.bytes, seconds=progress.busy_s)
+            # Only sinks of files have their outboxes beside their output, and then publish just these files.
+            files = progress.files if hasattr(root.sink, "outbox_folder") else own.files
+            seen = replace(
+                own, files=files, rows=progress.rows, bytes=progress.bytes, seconds=progress.busy_s
+            )
             found.append(ConnectorMetrics.of(root.name, "sink", seen))
         return tuple(found)
 

@@ -100,8 +100,11 @@ class Report:
             return ["already complete: an earlier run had finished, nothing was done"]
         rows = f"{count(self.rows_in, 'row')} in, {count(self.rows_out, 'row')} out"
         lines = [f"{self.status}: {rows}, {count(self.epochs, 'epoch')}, {self.seconds:.2f} s"]
+        told = {(one.kind, one.name): text for one in self.connectors if (text := _told(one))}
         if len(self.rows_out_by_sink) > 1:
-            lines += [f"  {name}: {count(out, 'row')} out" for name, out in self.rows_out_by_sink.items()]
+            for name, out in self.rows_out_by_sink.items():
+                files = told.pop(("sink", name), "")
+                lines.append(f"  {name}: {count(out, 'row')} out" + (files and f", {files}"))
         if self.watermark is not None:
             lines.append(f"  watermark: {self.watermark}")
         if self.late_rows or self.missed_windows:
@@ -115,20 +118,18 @@ class Report:
             lines.append(f"  dead letters: {self.dead_letters:,} ({', '.join(made)}){unread}")
         if self.reload_errors:
             lines.append(f"  rules stayed as they were: {count(self.reload_errors, 'mistake')} in their file")
-        lines += [line for connector in self.connectors if (line := _connector_line(connector))]
-        return lines
+        return lines + [f"  {kind} {name}: {text}" for (kind, name), text in told.items()]
 
 
-def _connector_line(connector: ConnectorMetrics) -> str | None:
-    """What a connector has done besides rows, which the first line says; None if that is nothing."""
+def _told(connector: ConnectorMetrics) -> str:
+    """What a connector has done besides rows, which are told elsewhere."""
     counts = [
         count(connector.files, "file") if connector.files else None,
         size_text(connector.bytes) if connector.bytes else None,
         f"{count(connector.errors, 'error')} skipped" if connector.errors else None,
         count(connector.dead_letters, "dead letter") if connector.dead_letters else None,
     ]
-    told = [text for text in counts if text]
-    return f"  {connector.kind} {connector.name}: {', '.join(told)}" if told else None
+    return ", ".join(text for text in counts if text)
 
 
 def size_text(size_bytes: int) -> str:

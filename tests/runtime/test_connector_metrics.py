@@ -71,6 +71,8 @@ def test_of_readers_that_do_not_count_rows_and_dead_letters_are_seen(tmp_path):
     assert [(sink.kind, sink.rows) for sink in (files, called)] == [("sink", 8), ("sink", 2)]
     assert files.name.startswith("parquet ")
     assert files.bytes > 0
+    assert (files.files, called.files) == (1, 0)
+    assert f"  {files.name}: 8 rows out, 1 file, {files.bytes} bytes\n" in str(report)
 
 
 def test_connectors_are_an_arrow_table():
