@@ -7,8 +7,14 @@ import pyarrow as pa
 
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 
-LIBRARY_ERRORS = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)
-"""What reading a file can raise. Polars' panics are a BaseException."""
+LIBRARY_ERRORS = (
+    OSError,
+    UnicodeDecodeError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    pa.ArrowException,
+)
+"""What reading a file can raise. Polars' panics are a BaseException; PyArrow decodes names as they come."""
 
 
 def translated(error: BaseException, path: str, format_name: str) -> ArrowStreamError:
@@ -22,12 +28,17 @@ def translated(error: BaseException, path: str, format_name: str) -> ArrowStream
         )
     if isinstance(error, PermissionError):
         return ConnectorError(f"{path} cannot be opened: permission denied", hint="make the file readable")
-    if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+    if isinstance(error, OSError) and _is_of_the_system(error):
         return ConnectorError(f"{path} cannot be read: {error}", retryable=True)
     return DataError(
         f"{path} is not a readable {format_name} file: {_first_line(error)}",
         hint="the file is damaged, cut short or of another format: write it again, or leave it out",
     )
+
+
+def _is_of_the_system(error: OSError) -> bool:
+    """Or of a library that calls it so if bytes are not what they should be."""
+    return error.errno is not None or "os error" in str(error)
 
 
 def unattributed(error: BaseException, paths: list[str], format_name: str) -> ArrowStreamError:
