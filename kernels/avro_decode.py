@@ -524,7 +524,8 @@ def find_blocks(
     """Find the blocks of an object container file that lie whole in `data` from `begin` on.
 
     Shape   data: uint8[size + BLOCK_PADDING_BYTES or more]; sync: uint64[2]; segments: int64[n * 3], written:
-            where the content of each block begins and ends in `data`, and its number of records; found:
+            where the content of each block begins and ends in `data`, and its number of records (each has
+            `least_bytes` or more; below 0: not known); found:
             int64[3], written: number of blocks, where the next one begins, its bytes (0: not known yet)
     Raises  nothing; returns DONE (needs more data, or room in `segments`) or BROKEN (what begins there is no
             block: no numbers, more records than bytes, or no marker behind it)
@@ -550,7 +551,11 @@ def find_blocks(
             break
         content = p - base
         found[2] = content - at + block_bytes + 16 if block_bytes < 2**62 else np.int64(2**62)
-        most = block_bytes // least_bytes if least_bytes > 0 else np.int64(EMPTY_ITEMS_MAX)
+        most = np.int64(2**62)  # compressed: it is not known yet how many bytes there are
+        if least_bytes > 0:
+            most = block_bytes // least_bytes
+        elif least_bytes == 0:
+            most = np.int64(EMPTY_ITEMS_MAX)
         if records > most:
             status = BROKEN
             break
