@@ -6,6 +6,7 @@ does not depend on what else is in its block. Polars only guesses which texts ar
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,14 @@ TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 EXACT_INTEGER_MAX = 2**53
 """Integers up to this are floats without rounding."""
 
+_ASCII_END = 128
+_DECIMAL_DIGITS = 38
 _BLANKS = " \t"  # that PyArrow takes off numbers, dates and times
 _HEXADECIMAL = "[xX]"  # PyArrow reads 0xFF… as a negative number
-_TIMESTAMP = r"^\d{4}-\d\d-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?([zZ]|[+-]\d\d(:?\d\d)?)?)?$"
-_DATE, _TIME = r"^\d{4}-\d\d-\d\d$", r"^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$"
+_CLOCK = r"([01]\d|2[0-3])(:[0-5]\d(:[0-5]\d(\.\d{1,9})?)?)?"
+_TIMESTAMP = rf"^\d{{4}}-\d\d-\d\d([T ]{_CLOCK}([zZ]|[+-]\d\d(:?\d\d)?)?)?$"
+_DATE, _DATE_CHARACTERS = "%Y-%m-%d", 10
+_TIME = r"^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$"
 _INTEGER = r"^\s*-?\d+\s*$"
 _EPOCH = "1970-01-01T"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -63,7 +68,7 @@ def inner_types(dtype: Any) -> Iterator[pl.DataType]:
 
 def arrow_type(dtype: pl.DataType) -> pa.DataType | None:
     """Which type PyArrow's CSV reader has for it; None: it is made from text afterwards."""
-    if isinstance(dtype, (pl.Int128, pl.UInt128, pl.Categorical, pl.Enum, pl.Null, pl.Time)):
+    if isinstance(dtype, (pl.Int128, pl.UInt128, pl.Decimal, pl.Categorical, pl.Enum, pl.Null, pl.Time)):
         return None
     if isinstance(dtype, pl.String):
         return pa.string()
@@ -74,22 +79,19 @@ def arrow_type(dtype: pl.DataType) -> pa.DataType | None:
 def converted(
     text: pl.Series, dtype: pl.DataType, *, empty_is_null: bool
 ) -> tuple[pl.Series, np.ndarray[Any, Any]]:
-    """String or Binary to another type, and which of them cannot be: they are null.
+    """Text to another type, and which of it cannot be: it is null.
 
-    With `empty_is_null` an empty text is null too unless String is wanted.
+    With `empty_is_null` an empty text is null too, unless it is a value of the type.
 
     Shape   text: [n]; returns [n], bool[n]
     Null    kept
     """
-    bad = np.zeros(len(text), np.bool_)
-    if text.dtype == pl.Binary:
-        text, bad = decoded(text)
     if dtype == pl.String:
-        return text, bad
-    if empty_is_null and (text == "").any():
+        return text, np.zeros(len(text), np.bool_)
+    if empty_is_null and not _has_empty(dtype) and (text == "").any():
         text = text.set(text == "", None)
     values, wrong = _typed(text, dtype)
-    return values.alias(text.name), bad | wrong
+    return values.alias(text.name), wrong
 
 
 def decoded(content: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
@@ -100,7 +102,8 @@ def decoded(content: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
     bad = np.zeros(len(content), np.bool_)
     array = content.to_arrow(compat_level=pl.CompatLevel.oldest())
     if not _casts(array, pa.large_string()):
-        bad[list(first_failing(array, lambda part: _casts(part, pa.large_string())))] = True
+        for row in _not_ascii(array).tolist():
+            bad[row] = not _is_utf8(content[row])
     return pl.Series(content.name, _masked(array, bad).cast(pa.large_string()), pl.String), bad
 
 
@@ -119,6 +122,10 @@ def inferred(text: pl.Series, *, dates: bool) -> pl.DataType:
         return pl.Float64() if exact.fill_null(value=False).all() else pl.String()
     temporal = (pl.Date(), pl.Datetime("us"), pl.Datetime("us", "UTC"), pl.Datetime("ns"), pl.Time())
     return next((dtype for dtype in temporal if dates and _takes(some, dtype)), pl.String())
+
+
+def _has_empty(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.Categorical) or (isinstance(dtype, pl.Enum) and "" in dtype.categories)
 
 
 def _takes(text: pl.Series, dtype: pl.DataType) -> bool:
@@ -148,7 +155,10 @@ def _typed(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[A
         return moments.dt.time(), wrong | refused
     if dtype.is_integer():
         wrong |= text.str.contains(_HEXADECIMAL).fill_null(value=False).to_numpy()
-    target = arrow_type(dtype)
+    if isinstance(dtype, pl.Decimal):
+        target = pa.decimal128(_DECIMAL_DIGITS, dtype.scale)
+    else:
+        target = arrow_type(dtype)
     assert target is not None, "these types are handled above"
     array = _masked(text.to_arrow(compat_level=pl.CompatLevel.oldest()), wrong)
     try:
@@ -156,7 +166,13 @@ def _typed(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[A
     except pa.ArrowInvalid:
         wrong |= _refused(array, text, dtype, target)
         values = _masked(array, wrong).cast(target)
-    return pl.Series(values).cast(dtype), wrong
+    typed = pl.Series(values)
+    if isinstance(dtype, pl.Decimal) and dtype.precision < _DECIMAL_DIGITS:
+        # PyArrow takes integers for which there is no room in front of the point.
+        too_large = typed.abs() >= Decimal(10) ** (dtype.precision - dtype.scale)
+        wrong |= too_large.fill_null(value=False).to_numpy()
+        typed = typed.set(too_large, None)
+    return typed.cast(dtype), wrong
 
 
 def _refused(
@@ -181,9 +197,10 @@ def _casts(array: pa.Array, target: pa.DataType) -> bool:
 
 def _looks_bad(text: pl.Series, dtype: pl.DataType) -> pl.Series:
     if isinstance(dtype, pl.Datetime):
-        return ~text.str.contains(_TIMESTAMP)
+        day = text.str.slice(0, _DATE_CHARACTERS).str.to_date(_DATE, strict=False)
+        return ~text.str.contains(_TIMESTAMP) | day.is_null()
     if isinstance(dtype, pl.Date):
-        return ~text.str.contains(_DATE)
+        return text.str.to_date(_DATE, strict=False).is_null()
     if dtype.is_integer() or dtype.is_float():
         return text.cast(dtype, strict=False).is_null() | text.str.starts_with("+")
     return ~text.str.contains(_NUMBER)
@@ -191,6 +208,22 @@ def _looks_bad(text: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _lost(text: pl.Series, values: pl.Series) -> np.ndarray[Any, Any]:
     return (values.is_null() & text.is_not_null()).to_numpy()
+
+
+def _not_ascii(array: pa.LargeBinaryArray) -> np.ndarray[Any, Any]:
+    """Values with other bytes, by index."""
+    _, offsets, content = array.buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    places = np.flatnonzero(np.frombuffer(content, np.uint8)[ends[0] : ends[-1]] >= _ASCII_END) + ends[0]
+    return np.unique(np.searchsorted(ends, places, side="right") - 1)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _masked(array: pa.Array, wrong: np.ndarray[Any, Any]) -> pa.Array:

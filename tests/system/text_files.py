@@ -7,7 +7,7 @@ import json
 import math
 import re
 from datetime import date, datetime, time
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 
 import polars as pl
 
@@ -176,7 +176,7 @@ def text_value(text, dtype):
     if kind in INTEGERS:
         low, high = INTEGERS[kind]
         number = int(_matched(INTEGER, text.strip(" \t")))
-        if not low <= number <= high:
+        if not low <= number <= high or (low == 0 and "-" in text):
             raise ValueError(text)
         return number
     if kind is pl.Float64:
@@ -194,7 +194,10 @@ def text_value(text, dtype):
         return time.fromisoformat(_matched(TIME, text.strip(" \t")))
     if kind is pl.Decimal:
         number = Decimal(_matched(FLOAT, text.strip(" \t")))
-        exact = number.quantize(Decimal(1).scaleb(-dtype.scale))
+        try:
+            exact = number.quantize(Decimal(1).scaleb(-dtype.scale), context=Context(prec=100))
+        except InvalidOperation as error:
+            raise ValueError(text) from error
         if exact != number or len(exact.as_tuple().digits) > dtype.precision:
             raise ValueError(text)
         return exact

@@ -322,12 +322,14 @@ class CsvDecoder:
                 continue
             column = frame.get_column(name)
             if name in as_text:
-                text = self._decoded(self._dialect.plain(column))
+                text, no_text = self._decoded(self._dialect.plain(column))
                 if isinstance(dtype, pl.Decimal) or dtype.is_float():
                     text = self._dialect.with_point(text)
                 values, bad = converted(text, dtype, empty_is_null=True)
+                for row in np.flatnonzero(no_text).tolist():
+                    wrong.setdefault(row, f"column '{name}' is no UTF-8")
                 for row in np.flatnonzero(bad).tolist():
-                    wrong.setdefault(row, _complaint(name, dtype, column[row]))
+                    wrong.setdefault(row, f"{shown(column[row])} in column '{name}' is no {dtype}")
                 column = values
             elif isinstance(dtype, pl.String) and not self._dialect.empty_is_null:
                 column = self._dialect.plain(column)
@@ -336,13 +338,14 @@ class CsvDecoder:
             columns.append(column.alias(name))
         return _Part(pl.DataFrame(columns), wrong, misshapen)
 
-    def _decoded(self, column: pl.Series) -> pl.Series:
-        """Text in place of bytes that are none, if the file may have such; few are."""
-        if not self._dialect.lossy:
-            return column
+    def _decoded(self, column: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+        """Text, and which bytes are none; something in their place if the file may have such: few are."""
         text, bad = decoded(column)
-        places = np.flatnonzero(bad).tolist()
-        return text.scatter(places, [column[place].decode("utf-8", "replace") for place in places])
+        if self._dialect.lossy and bad.any():
+            places = np.flatnonzero(bad).tolist()
+            text = text.scatter(places, [column[place].decode("utf-8", "replace") for place in places])
+            bad[:] = False
+        return text, bad
 
     def _is_text_always(self, name: str) -> bool:
         dtype = self._types[name]
@@ -350,16 +353,7 @@ class CsvDecoder:
             self._arrow[name] is None
             or name in self._dialect.column_nulls
             or (self._dialect.lossy and isinstance(dtype, pl.String))
-            or (self._dialect.decimal_comma and isinstance(dtype, pl.Decimal))
         )
-
-
-def _complaint(name: str, dtype: pl.DataType, value: bytes) -> str:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return f"column '{name}' is not UTF-8"
-    return f"{shown(value)} in column '{name}' is no {dtype}"
 
 
 def _is_utf8(data: bytes) -> bool:

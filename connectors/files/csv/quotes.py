@@ -167,7 +167,11 @@ class _Scan:
         end = bisect_left(self._quotes, start)
         if end > self._first:
             self._runs.append((self._first, end))
-        self._runs = [(first, min(last, end)) for first, last in self._runs if first < end]
+        while self._runs and self._runs[-1][0] >= end:
+            self._runs.pop()
+        if self._runs:
+            first, last = self._runs[-1]
+            self._runs[-1] = (first, min(last, end))
         self._first = end
 
     def _last_end(self) -> int:
