@@ -241,7 +241,8 @@ class FollowReader:
         blocks = self._whole.pop(content, None)
         try:
             if blocks is None:
-                blocks = self._followed.blocks(content)
+                descriptor = self._follower.descriptor(content) if content.seen.inode else None
+                blocks = self._followed.blocks(content, descriptor)
                 self.counters.files += 1
                 self.counters.bytes += content.seen.size_bytes
             block = next(blocks, None)

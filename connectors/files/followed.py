@@ -92,10 +92,15 @@ class Followed:
             growing=growing,
         )
 
-    def blocks(self, content: Content) -> Iterator[Block]:
-        """The blocks of a file that does not grow, from where its reading stands."""
+    def blocks(self, content: Content, descriptor: int | None) -> Iterator[Block]:
+        """The blocks of a file that does not grow, from where its reading stands; a local one is open."""
         path = content.seen.path
-        return self.decoder.blocks(self.place.open(path), path, content.progress.resume)
+        if descriptor is None:
+            stream = self.place.open(path)
+        else:
+            stream = cast("BinaryIO", os.fdopen(os.dup(descriptor), "rb"))
+            stream.seek(0)
+        return self.decoder.blocks(stream, path, content.progress.resume)
 
     def shaped(self, frame: pl.DataFrame, content: Content) -> tuple[pl.DataFrame, int]:
         """A frame of a file as one of the scan, and how many of its slots were bad and are dropped."""
@@ -130,7 +135,7 @@ class FollowedColumns(Followed):
         """Of the format."""
         return self.format.name
 
-    def blocks(self, content: Content) -> Iterator[Block]:
+    def blocks(self, content: Content, descriptor: int | None) -> Iterator[Block]:  # noqa: ARG002
         """See `Followed`; `resume` is how many rows have been read."""
         path = content.seen.path
         begin = int(content.progress.resume or 0)  # type: ignore[arg-type]

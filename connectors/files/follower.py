@@ -428,6 +428,8 @@ class Follower:
         if content.descriptor is None:
             self._part(content)
             return
+        if content.quiet_s is None:
+            self._lost[content] = now  # what was begun in its place may have been rotated away, too
         status = os.fstat(content.descriptor)
         if (status.st_size, status.st_mtime_ns) != content.read_as:
             content.quiet_s = now
@@ -444,7 +446,7 @@ class Follower:
 
     def _siblings(self, found: Sequence[Seen]) -> list[Seen]:
         """Files beside those that are gone which may hold what was in them; renamed ones are followed."""
-        lost = [content for content in self._lost if content.gone and not content.dropped]
+        lost = [content for content in self._lost if not content.dropped]
         there = {seen.file for seen in found}
         siblings: dict[object, Seen] = {}
         for folder in {str(Path(content.seen.path).parent) for content in lost if content.seen.inode}:
@@ -464,8 +466,9 @@ class Follower:
         """Look no longer for what may be in no file any more, unless a file waits that may have it."""
         logs = {log_of(wait.seen.path) for wait in self._waiting.values()}
         for content, since_s in list(self._lost.items()):
+            is_found = not content.gone and content.quiet_s is None
             waits = log_of(content.seen.path) in logs
-            if not content.gone or content.dropped or (now - since_s >= GRACE_S and not waits):
+            if is_found or content.dropped or (now - since_s >= GRACE_S and not waits):
                 del self._lost[content]
 
     def _is_renamed(self, content: Content, seen: Seen) -> bool:
@@ -478,10 +481,14 @@ class Follower:
             os.close(descriptor)
             return False
         self._revive(content, seen)
+        self._hold(content, descriptor)
+        return True
+
+    def _hold(self, content: Content, descriptor: int) -> None:
+        """Keep a file open that is not found by the names asked for."""
         content.descriptor = descriptor
         content.quiet_s = time.monotonic()
         self._open[content] = None
-        return True
 
     def _classify(self, seen: Seen, *, matched: bool) -> None:
         """Find out what a file is that is not known."""
@@ -526,11 +533,15 @@ class Follower:
                     content.skip = 0
                     content.hand(content.progress, 0)
                 self._revive(content, seen)
+                if not matched:
+                    self._hold(content, os.dup(descriptor))
                 return
         if self._may_be_a_copy(seen, descriptor, head) or not (matched or self._is_newer(seen)):
             return
         content = Content(self._partition_of(seen.path), seen)
         self._contents[seen.file] = content
+        if not matched:
+            self._hold(content, os.dup(descriptor))
         self._enqueue(content)
 
     def _classify_whole(self, seen: Seen, descriptor: int, *, matched: bool, compressed: bool) -> None:
@@ -540,10 +551,13 @@ class Follower:
             return
         if not self._has_settled(seen):
             return
-        if self._tails and compressed and self._is_rotation(seen, keys):
-            return
-        if matched or self._is_newer(seen):
+        if not (self._tails and compressed and self._is_rotation(seen, keys)) and (
+            matched or self._is_newer(seen)
+        ):
             self._begin_whole(seen, keys)
+        content = self._contents.get(seen.file)
+        if content is not None and not matched:
+            self._hold(content, os.dup(descriptor))
 
     def _begin_whole(self, seen: Seen, keys: tuple[bytes, ...] | None) -> None:
         keys = self._keys_of(seen, None) if keys is None else keys
@@ -651,9 +665,9 @@ class Follower:
         log = log_of(seen.path)
         for content in list(self._contents.values()):
             size = content.progress.head_size
-            if content.whole or not size or content.seen.file == seen.file:
+            if content.whole or content.seen.file == seen.file:
                 continue
-            if size > len(head):  # a short file: only of the same log, as all files would have to be opened
+            if not 0 < size <= len(head):  # only of the same log, as all files would have to be opened
                 if log_of(content.seen.path) == log:
                     yield content
                 continue
@@ -663,14 +677,10 @@ class Follower:
                 yield content
 
     def _is_newer(self, seen: Seen) -> bool:
-        """Whether a rotation was begun and rotated away while nobody looked: only after a start."""
-        if self._looks:
-            return False
+        """Whether a rotation was begun and rotated away while nobody looked."""
         log = log_of(seen.path)
-        of_log = [
-            c for c in (*self._contents.values(), *self._gone) if c.is_begun and log_of(c.seen.path) == log
-        ]
-        return bool(of_log) and seen.mtime_ns > max(content.seen.mtime_ns for content in of_log)
+        before = [content.seen.mtime_ns for content in self._lost if log_of(content.seen.path) == log]
+        return bool(before) and seen.mtime_ns > min(before)
 
     def _has_settled(self, seen: Seen) -> bool:
         if self._is_complete is not None:
