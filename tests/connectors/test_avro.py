@@ -406,7 +406,8 @@ def test_blocks_are_resumed_behind_each(monkeypatch):
 
 def test_a_large_block_comes_in_pieces(monkeypatch):
     monkeypatch.setattr(format_module, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(format_module, "_AT_ONCE_BYTES", 4000)
+    for module in (container_module, format_module):
+        monkeypatch.setattr(module, "GROUP_BYTES_MAX", 4000)
     monkeypatch.setattr(format_module, "_ROWS_AT_ONCE_MIN", 100)
     rows = rows_of(3000)
     raw = written(SIMPLE, rows, sync_interval=10**9)

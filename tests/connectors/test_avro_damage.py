@@ -283,7 +283,8 @@ def test_items_of_many_columns_have_a_bound(monkeypatch):
 
 def test_a_large_block_that_does_not_add_up_gives_no_row(monkeypatch):
     monkeypatch.setattr(format_module, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(format_module, "_AT_ONCE_BYTES", 1000)
+    for module in (container_module, format_module):
+        monkeypatch.setattr(module, "GROUP_BYTES_MAX", 1000)
     content = text(b"abc") * 1000
     raw = made(
         {"v": "string"}, block(1, text(b"a")), block(1000, content[:-1] + b"\xff\xff"), block(1, text(b"b"))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"Obj\x01"
 MARKER_BYTES = 16
+GROUP_BYTES_MAX = 4 * BLOCK_BYTES
+"""A block that is larger is a group of its own, and not decoded at once."""
 
 _HEADER_BYTES_MAX = 16 << 20
 _HEADER_PIECE_BYTES = 1 << 16
@@ -313,13 +315,17 @@ class _Finder:
 
 
 def _cut(group: Group, rows_max: int) -> Iterator[Group]:
-    """The same blocks in groups of not too many records, unless a single one has more."""
-    ends = np.cumsum(group.segments[:, 2])
-    first, before = 0, 0
-    while first < len(ends):
-        last = max(int(np.searchsorted(ends, before + rows_max, side="right")), first + 1)
+    """The same blocks in groups of not too many records and bytes, unless a single one has more."""
+    rows, sizes = np.cumsum(group.segments[:, 2]), np.cumsum(group.segments[:, 1] - group.segments[:, 0])
+    first, rows_before, bytes_before = 0, 0, 0
+    while first < len(rows):
+        last = min(
+            int(np.searchsorted(rows, rows_before + rows_max, side="right")),
+            int(np.searchsorted(sizes, bytes_before + GROUP_BYTES_MAX, side="right")),
+        )
+        last = max(last, first + 1)
         yield Group(group.content, group.segments[first:last], group.offsets[first : last + 1])
-        first, before = last, int(ends[last - 1])
+        first, rows_before, bytes_before = last, int(rows[last - 1]), int(sizes[last - 1])
 
 
 def _unpacked(

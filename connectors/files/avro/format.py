@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.connectors.files.avro.container import (
+    GROUP_BYTES_MAX,
     DeadBlock,
     Group,
     Header,
@@ -159,7 +160,7 @@ class _Decoder:
         """The records of a group, without the first `done` slots of it."""
         records = int(group.segments[:, 2].sum())
         content_bytes = int((group.segments[:, 1] - group.segments[:, 0]).sum())
-        if len(group.segments) == 1 and (content_bytes > _AT_ONCE_BYTES or records > self.rows_max):
+        if len(group.segments) == 1 and (content_bytes > GROUP_BYTES_MAX or records > self.rows_max):
             yield from self._large(group, records, content_bytes, done)
             return
         first = 0
