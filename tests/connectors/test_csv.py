@@ -24,7 +24,7 @@ from arrowstream.errors import ArrowStreamError, ConnectorError, DataError, Plan
 
 def frame(data, schema=None, *, on_error="raise", columns=None, **options):
     blocks = read_blocks(CsvFormat(**options), data, schema, on_error=on_error, columns=columns)
-    return pl.concat([block.frame for block in blocks])
+    return pl.concat([block.frame for block in blocks], how="diagonal")
 
 
 def schema_of(data, **options):
