@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PROGRAMS = ["bad-input.md", "extending.md", "recipes.md"]
+PROGRAMS = ["bad-input.md", "formats/avro.md", "extending.md", "recipes.md"]
 
 
 @pytest.mark.parametrize("page", PROGRAMS)
