@@ -159,7 +159,9 @@ class Sink(Protocol):
     `encode` is given one batch without rows, so that the output can show its columns. A sink may also have
     `outbox_folder` (where the engine keeps this sink's outboxes; default: in the checkpoint),
     `claim(job_id=, mode=)` (raises StateError if the place holds something that is not this job's),
-    `check_schema(schema)` (PlanError for a type it cannot hold) and `identity() -> Json`.
+    `check_schema(schema)` (PlanError for a type it cannot hold), `identity() -> Json` and
+    `encoded(epoch, files)` (told before `publish` what an outbox that this process has encoded holds:
+    `arrowstream.durable.StoredFile`s, of which the one of an outbox that is a file has no name).
     """
 
     @property

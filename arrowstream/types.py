@@ -18,7 +18,7 @@ Json: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 Position: TypeAlias = "Json"
 """A place in one partition of a source, as that source itself writes it down."""
 
-Piece: TypeAlias = "bytes | memoryview | tuple[str, bytes]"
+Piece: TypeAlias = "bytes | memoryview | tuple[str, bytes | memoryview]"
 """What a sink's `encode` gives: bytes of the one file of an epoch, or the name of a file and bytes of it."""
 
 Duration: TypeAlias = "str | timedelta"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from arrowstream import durable, failpoints
+from arrowstream.durable import StoredFile
 from arrowstream.errors import ConnectorError, StateError
 from arrowstream.runtime.checkpoint import Outbox, numbers
 
@@ -30,8 +31,8 @@ class OutboxWriter(Protocol):
     size_bytes: int
 
     @property
-    def files(self) -> int:
-        """How many there are, those without any bytes apart."""
+    def files(self) -> list[StoredFile]:
+        """What is in it; without a name if the outbox is the file, which does not count without any bytes."""
         ...
 
     def open(self) -> None:
@@ -61,9 +62,9 @@ class OutboxFile:
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     @property
-    def files(self) -> int:
+    def files(self) -> list[StoredFile]:
         """One, unless it is empty."""
-        return 1 if self.size_bytes else 0
+        return [StoredFile("", self.size_bytes, self._digest.hexdigest())] if self.size_bytes else []
 
     def open(self) -> None:
         """Create the file, or empty what this process has left there."""
@@ -123,9 +124,12 @@ class OutboxFolder:
     _open: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     @property
-    def files(self) -> int:
-        """How many there are."""
-        return len(self._written)
+    def files(self) -> list[StoredFile]:
+        """By name."""
+        return [
+            StoredFile(name, written.size_bytes, written.digest.hexdigest())
+            for name, written in sorted(self._written.items())
+        ]
 
     def open(self) -> None:
         """Create the folder, or empty what this process has left there."""
@@ -165,12 +169,7 @@ class OutboxFolder:
         except OSError as error:
             raise _failed(Path(error.filename or self.path), error) from error
         failpoints.hit("outbox.after")
-        return durable.sha256_of_files(
-            [
-                durable.StoredFile(name, written.size_bytes, written.digest.hexdigest())
-                for name, written in self._written.items()
-            ]
-        )
+        return durable.sha256_of_files(self.files)
 
     def close(self) -> None:
         """Close all files; idempotent."""

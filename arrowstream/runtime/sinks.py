@@ -24,6 +24,7 @@ from arrowstream.runtime.outbox import outbox_path, outbox_writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from arrowstream.durable import StoredFile
     from arrowstream.protocols import Sink
     from arrowstream.runtime.events import Event
     from arrowstream.types import Piece
@@ -106,6 +107,7 @@ class SinkWorker:
         self.outbox_folder = outbox_folder
         self.progress = SinkProgress()
         self.outboxes: dict[int, Outbox] = {}
+        self._files: dict[int, list[StoredFile]] = {}
         self._generation = 0
         self._epoch = _FIRST_EPOCH
         self._opened = False
@@ -247,7 +249,8 @@ class SinkWorker:
             folder=isinstance(head, tuple),
         )
         self._epoch = epoch + 1
-        self.progress.files += writer.files
+        self._files[epoch] = writer.files
+        self.progress.files += len(writer.files)
         self.progress.rows += batches.rows
         self.progress.batches += batches.count
         self.progress.bytes += writer.size_bytes
@@ -256,6 +259,9 @@ class SinkWorker:
     def _publish(self, epoch: int, outbox: Outbox) -> None:
         failpoints.hit("publish.before")
         path = self.outbox_folder / Path(outbox.path).name
+        files = self._files.pop(epoch, None)  # None: encoded by a process that was killed
+        if files is not None and (encoded := getattr(self.spec.sink, "encoded", None)) is not None:
+            encoded(epoch, files)
         self.spec.sink.publish(epoch, _read_whole(path) if outbox.whole else path)
         failpoints.hit("publish.after")
         self.progress.published_epoch = epoch
@@ -301,7 +307,7 @@ def _pieces(encoded: object, sink: str) -> Iterator[Piece]:
 
 def _is_piece(piece: object) -> bool:
     if isinstance(piece, tuple):
-        return len(piece) == 2 and isinstance(piece[0], str) and isinstance(piece[1], bytes)
+        return len(piece) == 2 and isinstance(piece[0], str) and isinstance(piece[1], bytes | memoryview)
     return isinstance(piece, (bytes, memoryview))
 
 

@@ -12,7 +12,7 @@ from arrowstream.connectors.files.compression import (
     compressor,
     suffix_of_codec,
 )
-from arrowstream.connectors.files.encode import Encoder, Encoding, check_option
+from arrowstream.connectors.files.encode import Content, Encoder, Encoding, check_option, pieces_of
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
@@ -110,8 +110,9 @@ class _CompressedEncoder:
     _encoder: Encoder
     _compressor: Compressor
 
-    def write(self, table: pa.Table) -> bytes:
-        return self._compressor.write(self._encoder.write(table))
+    def write(self, table: pa.Table) -> Content:
+        return self._compressor.write(b"".join(pieces_of(self._encoder.write(table))))
 
-    def finish(self) -> bytes:
-        return self._compressor.write(self._encoder.finish()) + self._compressor.finish()
+    def finish(self) -> Content:
+        rest = self._compressor.write(b"".join(pieces_of(self._encoder.finish())))
+        return rest + self._compressor.finish()

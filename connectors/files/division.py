@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from arrowstream.connectors.files.encode import check_positive, cut
+from arrowstream.connectors.files.encode import check_positive, cut, pieces_of
 from arrowstream.connectors.files.partition_names import check_keys, folders_of
 from arrowstream.errors import PlanError
 
@@ -121,7 +121,7 @@ class Division:
 
 def divided(
     batches: Iterable[pa.RecordBatch], encoding: Encoding, division: Division
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, bytes | memoryview]]:
     """The files of an epoch, in pieces that alternate.
 
     Cost    holds BLOCK_ROWS + WAITING_ROWS_MAX rows, and the encoders of the files that are open
@@ -157,7 +157,7 @@ class _Files:
         self._open_max = max(1, min(OPEN_FILES_MAX, ENCODERS_BYTES_MAX // encoding.encoder_bytes))
         self._chunk_rows = encoding.chunk_rows
 
-    def add(self, block: pa.Table) -> Iterator[tuple[str, bytes]]:
+    def add(self, block: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
         """Take the next rows in."""
         size = self._division.approximate_bytes_per_file
         if size is not None:
@@ -170,7 +170,7 @@ class _Files:
             for file in self._open.values():
                 yield from self._encode(file)
 
-    def finish(self) -> Iterator[tuple[str, bytes]]:
+    def finish(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """End all files."""
         for folder in list(self._open):
             yield from self._end(folder)
@@ -204,7 +204,9 @@ class _Files:
         )
         return begun.to_series().to_numpy()
 
-    def _add(self, folder: str, part: pa.Table, spans: np.ndarray | None) -> Iterator[tuple[str, bytes]]:
+    def _add(
+        self, folder: str, part: pa.Table, spans: np.ndarray | None
+    ) -> Iterator[tuple[str, bytes | memoryview]]:
         start, rows = 0, part.num_rows
         while start < rows or not (rows or self._open):
             file = self._open.get(folder)
@@ -225,7 +227,9 @@ class _Files:
             start += piece.num_rows
             yield from self._append(folder, file, piece)
 
-    def _begin(self, folder: str, schema: pa.Schema, span: int) -> tuple[_File, Iterator[tuple[str, bytes]]]:
+    def _begin(
+        self, folder: str, schema: pa.Schema, span: int
+    ) -> tuple[_File, Iterator[tuple[str, bytes | memoryview]]]:
         """A new file, and the end of another one."""
         oldest = next(iter(self._open), "")
         ended = self._end(oldest) if len(self._open) == self._open_max else iter(())
@@ -234,7 +238,7 @@ class _Files:
         file = self._open[folder] = _File(name, self._encoding.encoder(schema), span)
         return file, ended
 
-    def _append(self, folder: str, file: _File, piece: pa.Table) -> Iterator[tuple[str, bytes]]:
+    def _append(self, folder: str, file: _File, piece: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
         file.waiting.append(piece)
         file.waiting_rows += piece.num_rows
         file.rows += piece.num_rows
@@ -245,21 +249,22 @@ class _Files:
         if file.rows == self._division.max_rows_per_file or (size is not None and file.bytes >= size):
             yield from self._end(folder)
 
-    def _encode(self, file: _File) -> Iterator[tuple[str, bytes]]:
+    def _encode(self, file: _File) -> Iterator[tuple[str, bytes | memoryview]]:
         """Encode the rows that wait for it."""
         if not file.waiting:
             return
         self._waiting_rows -= file.waiting_rows
         table = pa.concat_tables(file.waiting)
         file.waiting, file.waiting_rows = [], 0
-        if piece := file.encoder.write(table):
+        for piece in pieces_of(file.encoder.write(table)):
             file.bytes += len(piece)
             yield file.name, piece
 
-    def _end(self, folder: str) -> Iterator[tuple[str, bytes]]:
+    def _end(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
         file = self._open.pop(folder)
         yield from self._encode(file)
-        yield file.name, file.encoder.finish()
+        for piece in pieces_of(file.encoder.finish()) or [b""]:
+            yield file.name, piece
 
 
 def _row_bytes(schema: pa.Schema) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -14,10 +14,14 @@ import pyarrow.parquet as pq
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from arrowstream.types import Json
 
+Content: TypeAlias = "bytes | list[bytes | memoryview]"
+"""Bytes, whole or in pieces."""
+
+_PIECE_BYTES = 1 << 20
 _PARQUET_COMPRESSIONS = ("zstd", "snappy", "lz4", "gzip", "brotli", "uncompressed")
 _IPC_COMPRESSIONS = ("zstd", "lz4", "uncompressed")
 
@@ -28,11 +32,11 @@ ROW_GROUP_ROWS = 1 << 18
 class Encoder(Protocol):
     """Makes one file: tables in, bytes out. The same tables give the same bytes."""
 
-    def write(self, table: pa.Table) -> bytes:
+    def write(self, table: pa.Table) -> Content:
         """Take rows in; returns what is ready."""
         ...
 
-    def finish(self) -> bytes:
+    def finish(self) -> Content:
         """The rest of the file. Nothing may be written after."""
         ...
 
@@ -73,7 +77,7 @@ class Encoding(Protocol):
         ...
 
 
-def encode_file(batches: Iterable[pa.RecordBatch], encoding: Encoding) -> Iterator[bytes]:
+def encode_file(batches: Iterable[pa.RecordBatch], encoding: Encoding) -> Iterator[bytes | memoryview]:
     """A file, piece by piece; nothing at all if there is no batch.
 
     Cost    holds two chunks at a time
@@ -82,10 +86,16 @@ def encode_file(batches: Iterable[pa.RecordBatch], encoding: Encoding) -> Iterat
     for table in cut(batches, encoding.chunk_rows):
         if encoder is None:
             encoder = encoding.encoder(table.schema)
-        if piece := encoder.write(table):
-            yield piece
+        yield from pieces_of(encoder.write(table))
     if encoder is not None:
-        yield encoder.finish()
+        yield from pieces_of(encoder.finish())
+
+
+def pieces_of(content: Content) -> Sequence[bytes | memoryview]:
+    """Bytes in one piece or several, as several."""
+    if isinstance(content, list):
+        return content
+    return [content] if content else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +202,39 @@ class _Pieces(io.RawIOBase):
     """A file in memory that is handed on, and forgotten, piece by piece."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
+        self._small: list[bytes | memoryview] = []
+        self._small_bytes = 0
         self._written = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, piece: Any) -> int:  # bytes or a pa.Buffer
-        copied = bytes(piece)
-        self._pieces.append(copied)
-        self._written += len(copied)
-        return len(copied)
+        # A pa.Buffer is not changed any more, and is kept by the view of it.
+        view = piece if isinstance(piece, bytes) else memoryview(piece)
+        size = len(view)
+        if size >= _PIECE_BYTES or self._small_bytes >= _PIECE_BYTES:
+            self._join_small()
+        self._small.append(view)
+        self._small_bytes += size
+        self._written += size
+        return size
 
     def tell(self) -> int:
         return self._written
 
-    def take(self) -> bytes:
-        taken, self._pieces = b"".join(self._pieces), []
+    def take(self) -> list[bytes | memoryview]:
+        self._join_small()
+        taken, self._pieces = self._pieces, []
         return taken
+
+    def _join_small(self) -> None:
+        """Many small ones as one; a large one as it is, as copying costs as much as encoding."""
+        if self._small_bytes:
+            one = len(self._small) == 1
+            self._pieces.append(self._small[0] if one else b"".join(self._small))
+        self._small, self._small_bytes = [], 0
 
 
 def check_schema(schema: pl.Schema, format_name: str) -> None:
@@ -232,7 +257,7 @@ class _ParquetEncoder:
         self._writer: pq.ParquetWriter | None = None
         self._schema = schema
 
-    def write(self, table: pa.Table) -> bytes:
+    def write(self, table: pa.Table) -> Content:
         canonical = _canonical(table, keep_categories=True)
         writer = self._open(canonical.schema)
         # One row group: the table has been cut to size. A table without rows leaves only the columns.
@@ -240,7 +265,7 @@ class _ParquetEncoder:
             writer.write_table(canonical, row_group_size=canonical.num_rows)
         return self._pieces.take()
 
-    def finish(self) -> bytes:
+    def finish(self) -> Content:
         self._open(self._schema).close()
         return self._pieces.take()
 
@@ -270,13 +295,13 @@ class _IpcEncoder:
         opened = pa.ipc.new_file if encoding.format == "file" else pa.ipc.new_stream
         self._writer = opened(self._pieces, plain, options=options)
 
-    def write(self, table: pa.Table) -> bytes:
+    def write(self, table: pa.Table) -> Content:
         if table.num_rows:
             canonical = _canonical(table, keep_categories=False)
             self._writer.write_table(canonical.take(pa.array(np.arange(canonical.num_rows))))
         return self._pieces.take()
 
-    def finish(self) -> bytes:
+    def finish(self) -> Content:
         self._writer.close()
         return self._pieces.take()
 

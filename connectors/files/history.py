@@ -23,9 +23,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from arrowstream import durable
+from arrowstream.durable import StoredFile
 from arrowstream.errors import FencedError, StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from arrowstream.types import Mode
@@ -49,7 +51,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A published epoch, of any number of files. `sha256` is that of its outbox."""
+    """A published epoch, of any number of files. `sha256` is over all of them, under the outbox's names."""
 
     job: str
     epoch: int
@@ -168,9 +170,15 @@ class History:
         last = self._manifest(epochs[-1])
         return last.epoch if self._medium.complete(last) else last.epoch - 1 or None
 
-    def publish(self, epoch: int, generation: int, outbox: Path) -> None:
-        """Publish an outbox as epoch `epoch`; again, it does what is left to do."""
-        manifest = self._describe(epoch, generation, outbox)
+    def publish(
+        self, epoch: int, generation: int, outbox: Path, files: Sequence[StoredFile] | None = None
+    ) -> None:
+        """Publish an outbox as epoch `epoch`; again, it does what is left to do.
+
+        `files` are what the outbox holds, if that is known. Else it is read for that.
+        """
+        stored = _stored_files(epoch, outbox) if files is None else files
+        manifest = self._describe(epoch, generation, outbox.name, stored)
         if self._owner() != self._job:
             raise FencedError(
                 f"{self._medium.label} has been taken by another job", hint="let that job go on"
@@ -188,29 +196,12 @@ class History:
                 )
         self._medium.place(manifest, outbox)  # 2
 
-    def _describe(self, epoch: int, generation: int, outbox: Path) -> Manifest:
-        try:
-            if outbox.is_dir():
-                stored = durable.stored_files(outbox)
-                digest = durable.sha256_of_files(stored)
-            else:
-                size, digest = outbox.stat().st_size, durable.sha256_of(outbox)
-                stored = [durable.StoredFile("", size, digest)] if size else []
-        except FileNotFoundError as error:
-            raise FencedError(
-                f"{outbox} is gone: a newer process has published epoch {epoch}",
-                hint="let the newer process go on",
-            ) from error
-        except OSError as error:
-            raise StateError(
-                f"{outbox} cannot be read: {error.strerror or error}",
-                hint="repair the disk, then run again: nothing is lost",
-            ) from error
+    def _describe(self, epoch: int, generation: int, outbox: str, stored: Sequence[StoredFile]) -> Manifest:
         files = [
             DataFile(data_name(epoch, file.name, self._suffix), file.name, file.bytes, file.sha256)
             for file in stored
         ]
-        return Manifest(self._job, epoch, generation, files, digest, outbox.name)
+        return Manifest(self._job, epoch, generation, files, durable.sha256_of_files(stored), outbox)
 
     def _manifest(self, epoch: int) -> Manifest:
         manifest = read_manifest(self._medium, epoch)
@@ -284,6 +275,25 @@ def require_contiguous(medium: Medium, epochs: list[int]) -> None:
     if len(epochs) != epochs[-1]:
         known = set(epochs)
         raise _missing(medium, next(epoch for epoch in range(1, epochs[-1]) if epoch not in known))
+
+
+def _stored_files(epoch: int, outbox: Path) -> list[StoredFile]:
+    """What an outbox holds: a folder of files, or a file, which does not count without any bytes."""
+    try:
+        if outbox.is_dir():
+            return durable.stored_files(outbox)
+        size = outbox.stat().st_size
+        return [StoredFile("", size, durable.sha256_of(outbox))] if size else []
+    except FileNotFoundError as error:
+        raise FencedError(
+            f"{outbox} is gone: a newer process has published epoch {epoch}",
+            hint="let the newer process go on",
+        ) from error
+    except OSError as error:
+        raise StateError(
+            f"{outbox} cannot be read: {error.strerror or error}",
+            hint="repair the disk, then run again: nothing is lost",
+        ) from error
 
 
 def _missing(medium: Medium, epoch: int) -> StateError:

@@ -13,11 +13,12 @@ from arrowstream.connectors.files.output import delivery_of, medium_of
 from arrowstream.errors import InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
     import pyarrow as pa
 
+    from arrowstream.durable import StoredFile
     from arrowstream.types import Delivery, Json, Mode, PathLike, Piece
 
 
@@ -48,6 +49,7 @@ class FileSink:
     _medium: Medium = field(init=False, repr=False)
     _history: History = field(init=False, repr=False)
     _generation: int = field(default=0, init=False, repr=False)
+    _encoded: tuple[int, Sequence[StoredFile]] = field(default=(0, ()), init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._medium = medium_of(self.path, self.storage_options)
@@ -81,17 +83,22 @@ class FileSink:
         self._generation = generation
         return self._history.marker()
 
-    def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes] | Iterator[Piece]:
+    def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
         """The file, or the files, of an epoch; nothing if there is no batch."""
         if self.division.divides:
             return divided(batches, self.encoding, self.division)
         return encode_file(batches, self.encoding)
 
+    def encoded(self, epoch: int, files: Sequence[StoredFile]) -> None:
+        """Take note of what the outbox of an epoch holds: it needs not be read for that."""
+        self._encoded = (epoch, files)
+
     def publish(self, epoch: int, outbox: bytes | Path) -> None:
         """Make the epoch's files visible; an epoch without rows has none."""
         if not isinstance(outbox, Path):
             raise InternalError("a file is published from its outbox file")
-        self._history.publish(epoch, self._generation, outbox)
+        known, files = self._encoded
+        self._history.publish(epoch, self._generation, outbox, files if known == epoch else None)
 
     def close(self) -> None:
         """Nothing is kept open."""
