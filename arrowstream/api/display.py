@@ -125,6 +125,8 @@ def facts(metrics: Metrics) -> list[str]:
         parts.append(f"watermark {metrics.watermark:%Y-%m-%d %H:%M:%S}")
     if metrics.late_rows:
         parts.append(f"{metrics.late_rows:,} late")
+    if metrics.dead_letters:
+        parts.append(f"{metrics.dead_letters:,} dead letters")
     if metrics.state != "running":
         parts.append(f"{metrics.state}, {metrics.seconds:.1f} s")
     return parts

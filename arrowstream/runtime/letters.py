@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from arrowstream.config import DEAD, DEAD_LETTERS, FILE, FILE_ROW, SLOT
-from arrowstream.runtime.lowering import SCAN_ID
+from arrowstream.runtime.lowering import SCAN_ID, has_places
 from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.slots import Slots
 
@@ -36,6 +36,7 @@ class Letters:
     __slots__ = (
         "_files",
         "_gathered",
+        "_numbers",
         "_origin",
         "_rows",
         "_slots",
@@ -51,6 +52,7 @@ class Letters:
         self._rows: pl.Series | None = None
         self._top = stages[0]
         self.stages = [stage for stage in stages if stage.letters]
+        self._numbers = bool(self.stages) or any(has_places(stage.node) for stage in stages)
         self._source_read = any(self._top in stage.letters for stage in self.stages)
         self._slots = Slots(partitions)
         self._gathered: dict[Stage, list[pl.DataFrame]] = {}
@@ -63,8 +65,8 @@ class Letters:
                 self._slots.join(place, name)
 
     def enter(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows of the frame, with the column SLOT if dead letters are read."""
-        if self.stages:
+        """The rows of the frame, with the column SLOT if somebody asks for places."""
+        if self._numbers:
             frame = self._slots.enter(frame)
             self._files, self._rows = (
                 frame.get_column(name) if name is not None else None for name in self._origin
@@ -134,6 +136,11 @@ class Letters:
             position.alias("position"),
         )
         return made.select(*DEAD_LETTERS, SLOT)
+
+    def place(self, slot: int) -> tuple[str, int]:
+        """Partition, and number in it, of a slot of the frame that entered last."""
+        partition, row = self._slots.rows(pl.Series([slot], dtype=pl.UInt32))
+        return partition[0], row[0]
 
     def leave(self) -> None:
         """All stages have been given theirs."""

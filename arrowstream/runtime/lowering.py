@@ -151,12 +151,13 @@ class _Lowering:
         self._wanted: dict[Node, frozenset[str]] = {}
         for node in reversed(nodes):
             wanted = _wanted(node, self._wanted_below(node))
-            self._wanted[node] = wanted | {SLOT} if node in self._letters_read else wanted
+            numbered = node in self._letters_read or has_places(node)
+            self._wanted[node] = wanted | {SLOT} if numbered else wanted
 
     @property
     def wants_slots(self) -> bool:
-        """Whether dead letters are read."""
-        return bool(self._letters_read)
+        """Whether somebody asks where rows are from."""
+        return bool(self._letters_read) or any(has_places(node) for node in self._wanted)
 
     def stage(self, first: Node, partitions: tuple[str, ...], hidden: tuple[str, ...]) -> Stage:
         """The stage that begins with this node, with all below it."""
@@ -286,6 +287,11 @@ def _wanted(node: Node, below: frozenset[str]) -> frozenset[str]:
     if _begins_event_time(node):
         return below - {CLOCK} | {PARTITION}
     return below
+
+
+def has_places(node: Node) -> bool:
+    """Whether the node's errors say which row of the input they are about."""
+    return isinstance(node, Validate) and node.on_error == "raise"
 
 
 def _begins_event_time(node: Node) -> bool:

@@ -18,6 +18,7 @@ from arrowstream.runtime.operators.filter_file import FilterFileOperator
 from arrowstream.runtime.operators.limit import LimitOperator
 from arrowstream.runtime.operators.processing_time import ProcessingTimeOperator
 from arrowstream.runtime.operators.rows_in import without
+from arrowstream.runtime.operators.validate import ValidateOperator
 from arrowstream.runtime.slots import Origin
 from arrowstream.runtime.watermark import as_datetime, is_finite, lateness_text, minus, unit_ns
 
@@ -217,6 +218,8 @@ class Pipeline:
         except ArrowStreamError as error:
             if error.operator_id is None:
                 error.operator_id = stage.operator.operator_id if stage.operator else None
+            if isinstance(stage.operator, ValidateOperator) and stage.operator.bad_slot is not None:
+                error.partition, error.offset = self._letters.place(stage.operator.bad_slot)
             raise
         except BaseException as error:  # Polars' panics are no Exceptions
             raise _translated(error, stage) from error

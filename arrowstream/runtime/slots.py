@@ -65,25 +65,28 @@ class Slots:
         Null where a slot is null: of rows that are no longer those of the input.
         """
         known = slots.is_not_null()
-        numbers = cast("NDArray[np.uint32]", slots.fill_null(0).to_numpy())
-        if self._partition_of is None:
-            names = pl.Series([self._partitions[0]], dtype=pl.String).new_from_index(0, len(slots))
-            rows = numbers + self._before[0]
-        else:
-            order = np.argsort(self._partition_of, kind="stable")
-            starts = np.searchsorted(self._partition_of[order], np.arange(len(self._partitions)))
-            rank = np.empty(order.size, np.int64)
-            rank[order] = np.arange(order.size) - starts[self._partition_of[order]]
-            of = self._partition_of[numbers]
-            names = pl.Series(self._partitions, dtype=pl.String).gather(of)
-            rows = rank[numbers] + self._before[of]
-        texts = pl.select(pl.format("row {}", pl.Series(rows))).to_series()
+        names, rows = self.rows(slots.fill_null(0))
+        texts = pl.select(pl.format("row {}", rows)).to_series()
         nothing = pl.lit(None, pl.String)
         both = pl.select(
             partition=pl.when(known).then(names).otherwise(nothing),
             position=pl.when(known).then(texts).otherwise(nothing),
         )
         return both.get_column("partition"), both.get_column("position")
+
+    def rows(self, slots: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Partition, and number from 0 in the partition, of slots of the frame that entered last."""
+        numbers = cast("NDArray[np.uint32]", slots.to_numpy())
+        if self._partition_of is None:
+            names = pl.Series([self._partitions[0]], dtype=pl.String).new_from_index(0, len(slots))
+            return names, pl.Series(numbers + self._before[0])
+        order = np.argsort(self._partition_of, kind="stable")
+        starts = np.searchsorted(self._partition_of[order], np.arange(len(self._partitions)))
+        rank = np.empty(order.size, np.int64)
+        rank[order] = np.arange(order.size) - starts[self._partition_of[order]]
+        of = self._partition_of[numbers]
+        names = pl.Series(self._partitions, dtype=pl.String).gather(of)
+        return names, pl.Series(rank[numbers] + self._before[of])
 
     def values(self) -> dict[str, Json]:
         """The counts, for a checkpoint."""

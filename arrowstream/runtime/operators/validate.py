@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from arrowstream.config import HIDDEN
+from arrowstream.config import HIDDEN, SLOT
 from arrowstream.errors import DataError
 from arrowstream.protocols import Snapshot
 from arrowstream.runtime.operators.rejects import Rejects
@@ -39,7 +39,7 @@ class ValidateOperator:
         Whether somebody reads them as dead letters.
     """
 
-    __slots__ = ("_failed", "_on_error", "_passed", "_rows", "operator_id", "rejects")
+    __slots__ = ("_failed", "_on_error", "_passed", "bad_slot", "operator_id", "rejects")
 
     def __init__(
         self,
@@ -59,23 +59,22 @@ class ValidateOperator:
             separator=", ",
             ignore_nulls=True,
         )
-        self._rows = 0
+        self.bad_slot: int | None = None
 
     def process(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
         """The rows that keep all the rules."""
         (passed,) = evaluate(frame, [self._passed])
         if passed.all():
-            self._rows += frame.height
             return [frame]
         rejected = frame.filter(~passed)
         if self._on_error == "raise":
-            raise self._broken(rejected, self._rows + cast("int", (~passed).arg_max()))
-        self._rows += frame.height
+            raise self._broken(rejected.head(1))
         self.rejects.add(rejected, *evaluate(rejected, [self._failed]))
         return [frame.filter(passed)]
 
-    def _broken(self, rejected: pl.DataFrame, row: int) -> DataError:
-        first = rejected.head(1)
+    def _broken(self, first: pl.DataFrame) -> DataError:
+        """The error for a row; the pipeline knows where the input has the slot."""
+        self.bad_slot = first[SLOT].item() if SLOT in first.columns else None
         failed = evaluate(first, [self._failed])[0].item()
         row_values = without(first, HIDDEN).row(0, named=True)
         values = ", ".join(f"{name}: {value}" for name, value in row_values.items())
@@ -84,7 +83,6 @@ class ValidateOperator:
             f"a row does not keep the rules ({failed}): {shown}",
             hint='on_error="skip" drops such rows, "dead_letter" hands them on: .dead_letters()',
             operator_id=self.operator_id,
-            offset=row,
         )
 
     def on_watermark(self, watermark: int) -> tuple[list[pl.DataFrame], int]:
@@ -93,9 +91,8 @@ class ValidateOperator:
 
     def snapshot(self) -> Snapshot:
         """Counts."""
-        return Snapshot({"rows": self._rows, **self.rejects.values()})
+        return Snapshot(self.rejects.values())
 
     def restore(self, values: dict[str, Json], runs: Sequence[tuple[int, pa.Table]]) -> None:  # noqa: ARG002
         """Go on counting."""
-        self._rows = cast("int", values["rows"])
         self.rejects.restore(values)
