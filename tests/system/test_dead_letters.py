@@ -197,6 +197,36 @@ def test_below_a_window_rows_have_no_place_in_the_input():
     assert "in the order of the input, node by node" in windows.dead_letters().explain()
 
 
+def test_pieces_of_one_row_keep_their_order_between_operators():
+    frame = pl.DataFrame({"id": range(30), "n": [[i % 4, i % 3, i % 5] for i in range(30)]})
+    torn = TornSource(FrameSource(frame), pl.col("id") % 11 == 3)
+    chain = (
+        ars.scan(torn, on_error="dead_letter")
+        .explode("n")
+        .filter(pl.col("n") < 4)
+        .validate({"not one": "n <> 1"}, on_error="dead_letter")
+        .with_columns(m=pl.col("n") / 7)
+        .validate({"not two": "n <> 2"}, on_error="dead_letter")
+        .dead_letters()
+    )
+    whole = chain.collect(progress=False)
+    slots = [int(place.split()[1]) for place in whole["position"]]
+    assert slots == sorted(slots)
+    assert whole["operator"].unique().sort().to_list() == ["scan", "validate-3", "validate-5"]
+    for batch_rows in (1, 4, 7):
+        assert chain.collect(batch_rows=batch_rows, progress=False).equals(whole)
+
+
+def test_late_rows_can_be_judged_too():
+    times = [START + timedelta(seconds=s) for s in (1, 30, 2, 31, 3)]
+    bids = ars.from_polars(pl.DataFrame({"t": times, "x": range(5)}), event_time="t", lateness="5s")
+    late = bids.group_by_dynamic("t", every="10s").late()
+    letters = late.validate({"early": "x < 3"}, on_error="dead_letter").dead_letters()
+    for batch_rows in (1, 100):
+        found = letters.collect(batch_rows=batch_rows, progress=False)
+        assert found.select("error", "position").rows() == [("failed: early", "row 4")]
+
+
 class Filed(FrameSource):
     """Says file and row: every ten rows are a file."""
 
