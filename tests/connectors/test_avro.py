@@ -525,6 +525,7 @@ def test_small_schemas_of_many_fields():
         (b"[" * 100_000, "has an Avro schema that is not JSON"),
         (b"\xff", "has an Avro schema that is not JSON"),
         (b"7", "a type is 7"),
+        (record({"a\0b": "int"}), "the name of a field has a NUL in it"),
         (record({"v": "strin"}), "at 'v': type 'strin' is not known"),
         ({"type": "record", "name": "x"}, "a record has no fields"),
         ({"type": "record", "name": "x", "fields": [{"type": "int"}]}, "a field has no name"),

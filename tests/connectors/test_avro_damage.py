@@ -270,7 +270,8 @@ def test_nulls_of_many_columns_are_read_a_few_at_once():
 
 
 def test_items_of_many_columns_have_a_bound(monkeypatch):
-    monkeypatch.setattr(program_module, "_BYTES_MAX", 10 << 20)
+    for module in (program_module, format_module):
+        monkeypatch.setattr(module, "BYTES_MAX", 10 << 20)
     wide = {
         "type": "record",
         "name": "wide",

@@ -206,11 +206,11 @@ def test_others_read_it():
 
 
 def test_names_that_avro_forbids_are_noted():
-    rows = pl.DataFrame({"user id": [1], "user.id": [2], "": [3], "1st": [{"a b": 4}]})
+    rows = pl.DataFrame({"user id": [1], "user.id": [2], "": [3], "1st": [{"a b": 4, "": 5}]})
     content = encoded(rows)
     assert decoded(content).equals(rows)
     assert list(fastavro.reader(io.BytesIO(content))) == [
-        {"user_id": 1, "user_id_2": 2, "_": 3, "_1st": {"a_b": 4}}
+        {"user_id": 1, "user_id_2": 2, "_": 3, "_1st": {"a_b": 4, "_": 5}}
     ]
 
 

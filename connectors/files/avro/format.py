@@ -17,7 +17,7 @@ from arrowstream.connectors.files.avro.container import (
     read_blocks,
     read_header,
 )
-from arrowstream.connectors.files.avro.program import Memory, Program, compile_program
+from arrowstream.connectors.files.avro.program import BYTES_MAX, Memory, Program, compile_program
 from arrowstream.connectors.files.compression import FLOOR_BYTES
 from arrowstream.connectors.files.streams import BLOCK_BYTES, Block, DeadSlot, with_dead
 from arrowstream.errors import ConnectorError, DataError
@@ -166,7 +166,7 @@ class _Decoder:
         first = 0
         while first < len(group.segments):
             run = _Run(self._program, group, first, int(group.segments[first:, 2].sum()))
-            run.step()
+            run.step(self._path)
             rows, last = run.rows, first + len(group.segments[first:])
             broken = run.broken_at
             if broken is not None:
@@ -185,7 +185,7 @@ class _Decoder:
     def _large(self, group: Group, records: int, content_bytes: int, done: int) -> Iterator[Block]:
         """One large block in several frames, once it is known that its bytes are its records."""
         checked = _Run(self._checks, group, 0, _NO_BOUND)
-        checked.step()
+        checked.step(self._path)
         if checked.broken_at is not None:
             yield self.dead(checked.dead_block(0))
             return
@@ -193,7 +193,7 @@ class _Decoder:
         run = _Run(self._program, group, 0, min(rows_max, records))
         start, decoded = self.before, 0
         while True:
-            run.step()
+            run.step(self._path)
             rows = run.rows
             frame = self._with_dead(run, rows)
             decoded += rows
@@ -257,7 +257,7 @@ class _Run:
         self.memory = Memory.of(self._program, rows, self._bytes)
         self._state[self._k.SEGMENT_ROW] = self._state[self._k.BAD_ROWS] = 0
 
-    def step(self) -> None:
+    def step(self, path: str) -> None:
         """Decode until everything is done, or there is no more room for records."""
         k, memory = self._k, self.memory
         while True:
@@ -274,7 +274,11 @@ class _Run:
             )
             if self._state[k.STATUS] != k.GROW:
                 return
-            memory.grow(int(self._state[k.GROW_LEVEL]))
+            if not memory.grow(int(self._state[k.GROW_LEVEL])):
+                raise DataError(
+                    f"{path}: the lists of a few records take more than {BYTES_MAX:,} bytes in memory",
+                    hint="the file is damaged, or its schema too wide: write it with fewer items a record",
+                )
 
     @property
     def broken_at(self) -> int | None:

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from arrowstream.errors import DataError
-
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from arrowstream.connectors.files.avro.schema import Node
 
-_BYTES_MAX = 4 << 30  # of the buffers of one frame
+BYTES_MAX = 4 << 30
+"""Of the buffers of one frame."""
+
 _UUID_TEXT_FACTOR = 3  # 36 letters of 16 bytes, rounded up
 _WIDTHS = {"boolean": 1, "float": 4, "double": 8, "bytes": 16, "text": 16, "decimal": 16, "uuid": 16}
 _LOW_WORD = (1 << 64) - 1
@@ -246,24 +246,22 @@ class Memory:
         bad = np.empty(int(capacity[0]) * k.BAD_COLUMNS, np.int64)
         return cls(program, words, capacity, buffers, arenas, counts, left, used, bad)
 
-    def grow(self, level: int) -> None:
-        """Twice the room for the items of a level.
+    def grow(self, level: int) -> bool:
+        """Twice the room for the items of a level; False if that is too much.
 
-        Raises  DataError if that is too much: a byte can stand for an item of thousands of columns
+        A byte can stand for an item of thousands of columns.
         """
         self.capacity[level] *= 2
         sizes = (int(self.capacity[at_level]) * width for _, at_level, width in self.program.buffers)
-        if sum(sizes) > _BYTES_MAX:
-            raise DataError(
-                f"the lists of a few records take more than {_BYTES_MAX:,} bytes in memory",
-                hint="the file is damaged, or its schema far too wide: write it with fewer items a record",
-            )
+        if sum(sizes) > BYTES_MAX:
+            return False
         for index, (word, at_level, width) in enumerate(self.program.buffers):
             if at_level == level:
                 larger = np.zeros(int(self.capacity[level]) * width, np.uint8)
                 larger[: self.buffers[index].size] = self.buffers[index]
                 self.buffers[index] = larger
                 self.words[word] = larger.ctypes.data
+        return True
 
     def frame(self, rows: int) -> pl.DataFrame:
         """The first `rows` rows as columns."""
@@ -276,8 +274,12 @@ class Memory:
         batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
         frame = pl.DataFrame(pl.from_arrow(batch, rechunk=False))
         frame.columns = list(self.program.columns)  # Polars gives a name to one that has none
-        expected = pl.Schema({name: place.node.dtype for name, place in self.program.columns.items()})
-        different = {name: dtype for name, dtype in expected.items() if frame.schema[name] != dtype}
+        expected = {name: place.node.dtype for name, place in self.program.columns.items()}
+        different: dict[str, Any] = {}
+        for name, dtype in expected.items():
+            if frame.schema[name] != dtype:
+                assert frame.schema[name] == _with_lists(dtype)
+                different[name] = dtype
         return frame.cast(different) if different else frame  # type: ignore[arg-type]
 
     def _array(self, place: Place) -> tuple[pa.Array, dict[str, str] | None]:
@@ -361,6 +363,16 @@ _ARROW: dict[type[Any], pa.DataType] = {
     pl.Time: pa.time64("ns"),
 }
 _UNSIGNED = {1: pa.uint8(), 2: pa.uint16(), 4: pa.uint32()}
+
+
+def _with_lists(dtype: Any) -> pl.DataType:
+    """The type as it is decoded: lists of a fixed length are made from others."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return pl.List(_with_lists(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({inner.name: _with_lists(inner.dtype) for inner in dtype.fields})
+    found: pl.DataType = dtype
+    return found
 
 
 def _parametric(dtype: pl.DataType) -> pa.DataType:

@@ -171,6 +171,8 @@ class _Parser:
                 raise self._wrong(place, "a field has no name")
             given = entry.get(ATTRIBUTE)
             name = given if isinstance(given, str) else name
+            if "\0" in name:
+                raise self._wrong(place, "the name of a field has a NUL in it")
             fields.append((name, self.node(entry.get("type"), namespace, _join(place, name), depth + 1)))
         names = {name for name, _ in fields}
         if len(names) < len(fields):
