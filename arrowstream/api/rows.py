@@ -127,6 +127,11 @@ class RowVerbs(Query):
         DataError
             While running, with "raise": a row fails; the message names the rules, the row and its place.
 
+        Notes
+        -----
+        A rule that cannot be evaluated, such as a strict cast of what does not fit, ends the run whatever
+        `on_error` says: write `cast(…, strict=False)`, in SQL `TRY_CAST`, which give null.
+
         Examples
         --------
         >>> import polars as pl, arrowstream as ars
