@@ -64,6 +64,8 @@ def test_mistakes(files, bids):
     ]:
         with pytest.raises(PlanError, match=told):
             with_metadata(files, **given)
+    with pytest.raises(PlanError, match="has been asked for before"):
+        with_metadata(with_metadata(files, file="f"), row="n")
     with pytest.raises(PlanError, match="does not know the file and number of a row"):
         with_metadata(bids, file="f")
     filtered = build.row_step(files, "filter", pl.col("x") > 1)
