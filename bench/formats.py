@@ -29,7 +29,7 @@ SCHEMA = pl.Schema(
         "date_time": pl.Datetime("us"),
     }
 )
-ARROW = SCHEMA.to_arrow()
+ARROW = SCHEMA.to_arrow(compat_level=pl.CompatLevel.oldest())  # PyArrow does not parse to string views
 KEYS = ["date_time", "auction", "bidder", "price", "channel"]
 DUCKDB = {
     "auction": "BIGINT",
