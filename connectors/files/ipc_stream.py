@@ -66,7 +66,16 @@ def layout(head: bytes) -> Literal["file", "stream"] | None:
 
 @dataclass(frozen=True, slots=True)
 class IpcStreamFormat:
-    """Arrow IPC streams, also several behind one another."""
+    """Arrow IPC streams, also several behind one another.
+
+    Parameters
+    ----------
+    decompressed_max
+        How many bytes a message may have when it is decompressed; None: 1 GiB, or a thousand times what it is
+        stored in if that is more.
+    """
+
+    decompressed_max: int | None = None
 
     @property
     def name(self) -> str:
@@ -120,7 +129,7 @@ class IpcStreamFormat:
                     hint="write streams of different columns into files of their own",
                 )
             wanted = [arrow_schema.get_field_index(name) for name in columns]
-            for read in _batches(first, messages, wanted, passed, path):
+            for read in _batches(first, messages, wanted, passed, self.decompressed_max):
                 frame = read.frame
                 if frame is None:
                     if on_error == "raise":
@@ -243,7 +252,7 @@ class _Feed(io.RawIOBase):
 
 
 def _batches(
-    first: _Message, messages: _Messages, wanted: list[int], passed: int, path: str
+    first: _Message, messages: _Messages, wanted: list[int], passed: int, bytes_max: int | None
 ) -> Iterator[_Read]:
     """The batches of one stream that begins with the message `first`, without the first `passed`."""
     feed = _Feed()
@@ -255,14 +264,17 @@ def _batches(
         if message.head.kind == "schema":
             raise messages.damaged(message.offset, "a schema within a stream")
         if message.head.kind == "dictionary":
-            _check_size(message, path)
+            try:
+                _check_size(message, bytes_max)
+            except DataError as error:
+                raise messages.damaged(message.offset, f"a dictionary of {error.fact}") from error
             feed.put(message)
             has_new_dictionary = True
             continue
         if messages.batches <= passed:
             continue
         try:
-            _check_size(message, path)
+            _check_size(message, bytes_max)
             feed.put(message)
             frame = _frame(reader.read_next_batch())
         except (*LIBRARY_ERRORS, DataError, StopIteration, ValueError) as error:
@@ -288,14 +300,14 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
     return cast("pl.DataFrame", pl.from_arrow(batch, rechunk=False))
 
 
-def _check_size(message: _Message, path: str) -> None:
+def _check_size(message: _Message, bytes_max: int | None) -> None:
     """Raise DataError if a message becomes much larger than it is stored."""
     size = decoded_bytes(message.head, message.body)
-    bytes_max = max(FLOOR_BYTES, RATIO_MAX * len(message.body))
-    if size > bytes_max:
+    most = max(FLOOR_BYTES, RATIO_MAX * len(message.body)) if bytes_max is None else bytes_max
+    if size > most:
         raise DataError(
-            f"{path}: a message of {len(message.body):,} bytes says that it has {size:,} when decompressed",
-            hint="the file is damaged or made to fill the memory: leave it out",
+            f"{len(message.body):,} bytes say that they are {size:,} when decompressed, "
+            f"above the cap of {most:,}; decompressed_max= sets another"
         )
 
 

@@ -223,7 +223,17 @@ def test_sizes_are_not_taken_on_their_word():
     begin, _ = batch_bodies(content)[0]
     at = content.index(size, begin)
     bomb = content[:at] + struct.pack("<q", 1 << 40) + content[at + 8 :]
-    assert "says that it has 1,099,511,627,776 when decompressed" in slots(bomb)[0][1]
+    assert "say that they are 1,099,511,627,776 when decompressed, above the cap of" in slots(bomb)[0][1]
+    small = IpcStreamFormat(decompressed_max=7_999)
+    schema = small.schema(io.BytesIO(content), "x")
+    options = {"schema": schema, "columns": ["i"], "resume": None}
+    with pytest.raises(DataError, match="above the cap of 7,999; decompressed_max= sets another"):
+        list(small.blocks(io.BytesIO(content), "x", on_error="raise", **options))
+    words = pa.record_batch({"c": pa.array(["a" * 999, "b"]).dictionary_encode()})
+    coded = stream_of(words, compression="zstd")
+    options = {"schema": small.schema(io.BytesIO(coded), "x"), "columns": ["c"], "resume": None}
+    with pytest.raises(DataError, match=r"a dictionary of .* above the cap of 500"):
+        list(IpcStreamFormat(500).blocks(io.BytesIO(coded), "x", on_error="skip", **options))
     with pytest.raises(DataError, match="no message of an Arrow IPC stream at byte"):
         read(ipc_stream.STREAM_MARK + b"\x00\x00\x00\x7f" + bytes(100))
     with pytest.raises(DataError, match="ends within a message"):
