@@ -271,7 +271,7 @@ def scan_csv(
         As in `scan_parquet`. Folders are searched for .csv, .tsv and .txt, with or without the ending of a
         compression.
     has_header
-        Whether the first record of each file names its columns; else they are column_1, column_2 …, or those
+        Whether the first record of each file names its columns; else they are column_0, column_1 …, or those
         of `schema` in its order.
     separator, quote_char, eol_char
         One byte each. `quote_char=None`: quotes are characters like others.

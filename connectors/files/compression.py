@@ -44,7 +44,9 @@ _MAGIC: tuple[tuple[bytes, Codec], ...] = (
     (b"\x04\x22\x4d\x18", "lz4"),
 )
 _BZ2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")  # the first one, or none at all
-_MAGIC_BYTES = 10
+MAGIC_BYTES = 10
+"""As much of a file tells its codec."""
+
 
 RATIO_MAX = 1000
 FLOOR_BYTES = 1 << 30
@@ -497,8 +499,8 @@ def _levels(codec: Codec) -> range:
 def _peek(raw: BinaryIO) -> tuple[bytes, BinaryIO]:
     """The first bytes, and the file at its beginning still."""
     if raw.seekable():
-        head = raw.read(_MAGIC_BYTES)
+        head = raw.read(MAGIC_BYTES)
         raw.seek(0)
         return head, raw
     buffered = io.BufferedReader(cast("io.RawIOBase", raw), _READ_BYTES)
-    return buffered.peek(_MAGIC_BYTES)[:_MAGIC_BYTES], cast("BinaryIO", buffered)
+    return buffered.peek(MAGIC_BYTES)[:MAGIC_BYTES], cast("BinaryIO", buffered)

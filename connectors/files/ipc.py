@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from arrowstream.connectors.files.compression import codec_of_content
+from arrowstream.connectors.files.compression import MAGIC_BYTES, codec_of_content
 from arrowstream.connectors.files.ipc_stream import HEAD_BYTES, IpcStreamFormat, layout
 from arrowstream.connectors.files.parts import IpcParts
 from arrowstream.connectors.files.places import place_of
@@ -81,7 +81,7 @@ class IpcFormat:
             again.rewind()
             stream = cast("BinaryIO", again)
         if layout(head) == "stream" or not head:
-            return IpcStreamFormat(), stream
+            return IpcStreamFormat(self.decompressed_max), stream
         return IpcParts(self.decompressed_max), stream
 
 
@@ -102,5 +102,5 @@ def is_scannable(paths: PathLike | Iterable[PathLike], options: FileOptions) -> 
 
 def _begins_otherwise(stream: BinaryIO) -> bool:
     with stream:
-        head = stream.read(HEAD_BYTES)
+        head = stream.read(max(HEAD_BYTES, MAGIC_BYTES))
     return layout(head) == "stream" or codec_of_content(head) is not None

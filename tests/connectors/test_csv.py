@@ -40,14 +40,14 @@ def test_a_header_names_the_columns():
 
 def test_without_a_header_columns_are_numbered():
     assert frame(b"1,x\n2,y\n", has_header=False).to_dict(as_series=False) == {
-        "column_1": [1, 2],
-        "column_2": ["x", "y"],
+        "column_0": [1, 2],
+        "column_1": ["x", "y"],
     }
 
 
 def test_a_byte_order_mark_is_no_text():
     assert frame(b"\xef\xbb\xbfa\n1\n").columns == ["a"]
-    assert frame(b"\xef\xbb\xbf1\n", has_header=False)["column_1"].to_list() == [1]
+    assert frame(b"\xef\xbb\xbf1\n", has_header=False)["column_0"].to_list() == [1]
 
 
 def test_names_in_quotes_may_have_anything():
@@ -381,12 +381,12 @@ def test_bad_lines_of_each_kind_in_several_blocks():
         return b'%d,2020-01-01,"a\nb"' % row if row % 10 == 0 else b"%d,2020-01-01,a" % row
 
     data = b"".join(line(row) + b"\n" for row in range(100_000)) * 6
-    schema = {"column_1": pl.Int64, "column_2": pl.Date, "column_3": pl.String}
+    schema = {"column_0": pl.Int64, "column_1": pl.Date, "column_2": pl.String}
     read = frame(data, schema, has_header=False, on_error="dead_letter")
     dead = pl.Series([1 <= row % 100 <= 7 for row in range(100_000)] * 6)
     assert (read[DEAD].is_not_null() == dead).all()
     good = pl.Series(list(range(100_000)) * 6).filter(~dead)
-    assert read["column_1"].drop_nulls().equals(good.alias("column_1"))
+    assert read["column_0"].drop_nulls().equals(good.alias("column_0"))
 
 
 # Types from the first rows

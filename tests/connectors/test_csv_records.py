@@ -11,8 +11,8 @@ from system.text_files import csv_slots, read_blocks, slots
 from arrowstream.connectors.files.csv import CsvFormat
 
 PLAIN = CsvFormat(has_header=False)
-SCHEMA = pl.Schema({"column_1": pl.Int64, "column_2": pl.String, "column_3": pl.Float64})
-ONE = pl.Schema({"column_1": pl.String})
+SCHEMA = pl.Schema({"column_0": pl.Int64, "column_1": pl.String, "column_2": pl.Float64})
+ONE = pl.Schema({"column_0": pl.String})
 
 fragments = st.sampled_from(
     [

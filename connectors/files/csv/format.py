@@ -50,7 +50,7 @@ class CsvFormat:
     Parameters
     ----------
     has_header
-        Whether the first record of each file names its columns; else they are column_1, column_2 …
+        Whether the first record of each file names its columns; else they are column_0, column_1 …
     separator, quote_char, eol_char
         One byte each. `quote_char=None`: quotes are characters like others.
     comment_prefix
@@ -325,7 +325,7 @@ class CsvFormat:
     def _names(self, fields: list[str]) -> list[str]:
         """Different names for all columns: as Polars makes them."""
         if not self.has_header:
-            fields = [f"column_{index}" for index in range(1, len(fields) + 1)]
+            fields = [f"column_{index}" for index in range(len(fields))]
         swap = {ord("\n"): self.eol_char, ord(self.eol_char): "\n"}
         fields = [field.translate(swap) for field in fields]
         fields[: len(self.new_columns)] = self.new_columns[: len(fields)]
