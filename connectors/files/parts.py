@@ -7,7 +7,6 @@ import os
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -16,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arrowstream.connectors.files.arrow_frames import as_frame
 from arrowstream.connectors.files.columnar import TAIL_BYTES, IpcFormat, ParquetFormat
 from arrowstream.connectors.files.compression import FLOOR_BYTES, RATIO_MAX
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, changed, translated
@@ -25,21 +25,21 @@ from arrowstream.connectors.files.streams import Block, DeadSlot, with_dead
 from arrowstream.errors import ConnectorError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from arrowstream.types import Json, OnError
 
 _CHUNK_BYTES = 16 << 20  # of rows that are handed on at once
 _COPY_BYTES = 1 << 20  # at once, of a file that has to be copied
 _AHEAD_BYTES = 32 << 20  # of compressed parts that are fetched while others are decoded
-_FETCH_BYTES = 4 << 20  # of a part at once
+_BATCH_ROWS = 1 << 17  # decoded at once
 _ROWS_MAX = 2**32 - 2  # of a frame of Polars
 _VIEW_BYTES = 16  # of a string, at least
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetParts:
-    """Parquet by its row groups, counted from 0; decoded by Polars, so that types are those of its own scan.
+    """Parquet by its row groups, counted from 0, each of them validated; with the types that Polars reads.
 
     Of a remote file only the footer and the columns wanted are fetched, row groups ahead.
 
@@ -178,7 +178,7 @@ def _told(error: BaseException, path: str, place: str) -> DataError | ConnectorE
 
 
 class _RowGroups:
-    """See `_Parts`."""
+    """See `_Parts`. Decoded by PyArrow: a damaged page can end the process of Polars."""
 
     kind = "row group"
 
@@ -190,17 +190,23 @@ class _RowGroups:
         decompressed_max: int | None,
     ) -> None:
         tail = ParquetFormat().tail(stream)
+        self._stream = stream
         self._size_bytes = stream.seek(0, io.SEEK_END)
         self._metadata = pq.read_metadata(pa.BufferReader(tail))
         self._schema = pl.Schema({name: schema[name] for name in columns})
         self._cap_bytes = decompressed_max
         self._groups = [self._metadata.row_group(index) for index in range(self._metadata.num_row_groups)]
-        self._starts = [0, *accumulate(group.num_rows for group in self._groups)]
         self._chunk_rows = max(1, _CHUNK_BYTES // ParquetFormat().row_bytes(tail, columns))
-        if isinstance(stream, io.BufferedReader):
-            self._disk: _Disk | _Pieces = _Disk(stream)
-        else:
-            self._disk = _Pieces(stream, tail, len(self._groups), self._ranges)
+        self._disk = _Disk(stream) if isinstance(stream, io.BufferedReader) else None
+        self._asked: deque[tuple[int, int, int]] = deque()  # part, start, end: from the part at hand on
+        self._next = 0  # the first part that is not asked for
+        self._file = pq.ParquetFile(
+            pa.PythonFile(stream, mode="r"),
+            metadata=self._metadata,
+            pre_buffer=True,
+            page_checksum_verification=True,
+            arrow_extensions_enabled=False,
+        )
 
     def count(self) -> int:
         """See `_Parts`."""
@@ -212,28 +218,51 @@ class _RowGroups:
 
     def check_unchanged(self) -> None:
         """See `_Parts`."""
-        self._disk.check_unchanged()
+        if self._disk is not None:
+            self._disk.check_unchanged()
 
     def frames(self, index: int, done: int, *, at_once: bool) -> Iterator[pl.DataFrame]:
         """See `_Parts`."""
-        rows = self._groups[index].num_rows - done
+        rows = self._groups[index].num_rows
         self._check_size(index)
-        if rows <= 0:
+        if rows <= done:
             return
-        with self._disk.part(index) as path:
-            scan = pl.scan_parquet(path, glob=False, hive_partitioning=False).select(self._schema.names())
-            part = scan.slice(self._starts[index] + done, rows)
-            if at_once:
-                whole = part.collect(engine="streaming")
-                _check_rows(whole.height, rows)
-                yield from whole.iter_slices(self._chunk_rows)
-                return
-            seen = 0
-            chunk_rows = min(self._chunk_rows, rows)
-            for frame in part.collect_batches(chunk_size=chunk_rows, maintain_order=True):
-                seen += frame.height
-                yield frame
-            _check_rows(seen, rows)
+        self._ranges(index)  # raises if they are wrong
+        self._ask(index)
+        batches = self._file.iter_batches(
+            min(self._chunk_rows, _BATCH_ROWS), row_groups=[index], columns=self._schema.names()
+        )
+        frames = map(self._frame, batches)
+        seen = 0
+        for frame in list(frames) if at_once else frames:
+            skipped = max(0, done - seen)
+            seen += frame.height
+            if skipped < frame.height:
+                yield frame.slice(skipped)
+        if seen != rows:
+            raise DataError(f"{seen:,} rows came where the footer says {rows:,}")
+
+    def _frame(self, batch: pa.RecordBatch) -> pl.DataFrame:
+        return as_frame(batch, self._schema)
+
+    def _ask(self, index: int) -> None:
+        """Fetch this part and some ahead, and forget those before."""
+        if not isinstance(self._stream, RemoteStream):
+            return
+        self._next = max(self._next, index)
+        while self._asked and self._asked[0][0] < index:
+            self._asked.popleft()
+        self._stream.release(min((start for _, start, _ in self._asked), default=0))
+        while self._next < len(self._groups) and (
+            self._next == index or sum(end - start for _, start, end in self._asked) < _AHEAD_BYTES
+        ):
+            try:
+                ranges = joined(self._ranges(self._next))
+            except DataError:
+                ranges = []  # told when it is its turn
+            self._stream.prefetch(ranges)
+            self._asked += [(self._next, start, end) for start, end in ranges]
+            self._next += 1
 
     def _chunks(self, index: int) -> list[pq.ColumnChunkMetaData]:
         group = self._groups[index]
@@ -312,8 +341,7 @@ class _RecordBatches:
             self._are_dictionaries_checked = True
         self._check_size(self._batches[index])
         batch = self._reader.get_batch(index)
-        batch.validate(full=True)
-        frame = cast("pl.DataFrame", pl.from_arrow(batch)).select(self._schema.names())
+        frame = as_frame(batch, self._schema)
         if isinstance(self._stream, RemoteStream):
             self._stream.release(self._batches[index].end)
         if frame.height > done:
@@ -343,11 +371,6 @@ class _Disk:
         self._stream = stream
         self._status = self._now()
 
-    @contextmanager
-    def part(self, index: int) -> Iterator[str]:  # noqa: ARG002 - all are there
-        """The path of a file that has the part in its place."""
-        yield self._stream.name
-
     def check_unchanged(self) -> None:
         """Raise ConnectorError if there is another file by this name by now, or other content."""
         try:
@@ -360,65 +383,6 @@ class _Disk:
     def _now(self) -> list[tuple[int, int, int]]:
         statuses = (Path(self._stream.name).stat(), os.fstat(self._stream.fileno()))
         return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in statuses]
-
-
-class _Pieces:
-    """A file of which there is, on disk, one part at a time with the footer, each in its place.
-
-    Polars then reads the part as it would in the whole file. What lies between takes no room on the disk.
-    """
-
-    def __init__(
-        self, stream: BinaryIO, tail: bytes, count: int, ranges: Callable[[int], list[tuple[int, int]]]
-    ) -> None:
-        self._stream = stream
-        self._tail = tail
-        self._count = count
-        self._ranges = ranges
-        self._size_bytes = stream.seek(0, io.SEEK_END)
-        self._asked: deque[tuple[int, int, int]] = deque()  # part, start, end: all from the part at hand on
-        self._next = 0  # the first part that is not asked for
-
-    @contextmanager
-    def part(self, index: int) -> Iterator[str]:
-        """The path of a file that has the part in its place."""
-        self._ranges(index)  # raises if they are wrong
-        self._next = max(self._next, index)
-        self._ask()
-        with NamedTemporaryFile(prefix="arrowstream-", suffix=".parquet") as file:
-            file.truncate(self._size_bytes)
-            for start, content in self._fetched(index):
-                file.seek(start)
-                file.write(content)
-            file.seek(self._size_bytes - len(self._tail))
-            file.write(self._tail)
-            file.flush()
-            yield file.name
-
-    def check_unchanged(self) -> None:
-        """The stream itself checks."""
-
-    def _fetched(self, index: int) -> Iterator[tuple[int, bytes]]:
-        while self._asked and self._asked[0][0] <= index:
-            part, start, end = self._asked.popleft()
-            if part == index:
-                self._stream.seek(start)
-                yield start, self._stream.read(end - start)
-                self._ask()
-        if isinstance(self._stream, RemoteStream):
-            self._stream.release(min((start for _, start, _ in self._asked), default=self._size_bytes))
-
-    def _ask(self) -> None:
-        """Ask for parts until enough is on its way."""
-        while self._next < self._count and sum(end - start for _, start, end in self._asked) < _AHEAD_BYTES:
-            try:
-                ranges = joined(self._ranges(self._next))
-            except DataError:
-                ranges = []  # told when it is its turn
-            if isinstance(self._stream, RemoteStream):
-                self._stream.prefetch(ranges)
-            self._asked += [(self._next, start, end) for start, end in ranges]
-            self._next += 1
 
 
 @contextmanager
@@ -453,11 +417,6 @@ def check_cap(decoded_bytes: int, stored_bytes: int, decompressed_max: int | Non
             f"it holds {decoded_bytes:,} bytes when decompressed, more than {cap:,}: the cap of {rule}",
             hint="if the file is meant to be that large, give a larger decompressed_max=",
         )
-
-
-def _check_rows(seen: int, expected: int) -> None:
-    if seen != expected:
-        raise DataError(f"{seen:,} rows came where the footer says {expected:,}")
 
 
 def _value_bytes(dtype: pl.DataType) -> int:

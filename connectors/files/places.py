@@ -11,9 +11,11 @@ from arrowstream.connectors.files.paths import Found, find_local, named, scheme_
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from arrowstream.types import PathLike
+
+_FILES_AHEAD = 8  # of which the first block is fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,38 @@ class LocalPlace:
         except OSError as error:
             raise translated(error, found.path, "data") from error
         return FoundFile(found.path, status.st_size, status.st_mtime_ns, found.hive_start, found.in_folder)
+
+
+class OpenedAhead:
+    """Opens files one after the other; remote ones before it is their turn, so that small ones come fast.
+
+    Parameters
+    ----------
+    files
+        All of them, in the order in which they will be opened.
+    """
+
+    def __init__(self, place: Place, files: Sequence[FoundFile]) -> None:
+        self._place = place
+        self._files = files
+        self._ahead: dict[int, BinaryIO] = {}
+
+    def open(self, index: int) -> BinaryIO:
+        """See `Place.open`."""
+        for earlier in [other for other in self._ahead if other < index]:
+            self._ahead.pop(earlier).close()
+        stream = self._ahead.pop(index, None) or self._place.open(self._files[index])
+        if not self._place.is_local:
+            for later in range(index + 1, min(index + 1 + _FILES_AHEAD, len(self._files))):
+                if later not in self._ahead and self._files[later].size_bytes >= 0:
+                    self._ahead[later] = self._place.open(self._files[later])
+        return stream
+
+    def close(self) -> None:
+        """Close what was opened, but not asked for."""
+        for stream in self._ahead.values():
+            stream.close()
+        self._ahead.clear()
 
 
 def check_same(file: FoundFile, now: FoundFile) -> None:

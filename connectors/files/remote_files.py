@@ -121,6 +121,12 @@ class RemoteFile:
                     raise told from None
                 time.sleep(wait_s)
 
+    def fetch_and_check(self, start: int, end: int) -> bytes:
+        """The bytes, and that they are of the right version."""
+        piece = self.fetch(start, end)
+        self.check()
+        return piece
+
     def whole(self) -> Any:
         """The file as the client streams it, in one request from the beginning."""
         try:
@@ -172,12 +178,12 @@ class RemoteFile:
             )
         if not self._filesystem.async_impl:
             return self._filesystem.open(self._path)
-        file = self._filesystem.open(self._path, cache_type="none")
-        etag = (getattr(file, "details", None) or {}).get("ETag")
-        if etag is not None and self.found.version is not None and etag != self.found.version:
-            file.close()
-            raise changed(self.found.path)
-        return file
+        version = self.found.version
+        if self.is_pinned and isinstance(version, str):
+            file = self._filesystem.open(self._path, size=self.found.size_bytes, cache_type="none")
+            file.read_kw = {**file.read_kw, "IfMatch": version}  # what s3fs does after one more request
+            return file
+        return self._filesystem.open(self._path, size=self.found.size_bytes, cache_type="none")
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", **self._filesystem.kwargs.get("headers", {})}
@@ -205,7 +211,8 @@ class RemoteStream(io.RawIOBase):
         self._block_bytes = _BLOCK_BYTES_MIN
         self._whole: Any = None  # the client's own stream, where the server has no ranges
         self._whole_at = 0
-        self._is_checked = file.is_pinned
+        self.is_checked = file.is_pinned
+        """Whether it is known that what was read is of one version, and which."""
         if self._size_bytes < 0:
             self._whole = file.whole()
         elif file.is_remote:
@@ -335,7 +342,11 @@ class RemoteStream(io.RawIOBase):
 
     def _ask(self, start: int) -> int:
         end = min(start + self._block_bytes, self._size_bytes)
-        self._coming.append(_Coming(start, end, _threads().submit(self._file.fetch, start, end)))
+        fetch = self._file.fetch
+        if not self.is_checked and (start, end) == (0, self._size_bytes):
+            fetch = self._file.fetch_and_check  # one request brings all: no need to wait for the end
+            self.is_checked = True
+        self._coming.append(_Coming(start, end, _threads().submit(fetch, start, end)))
         self._block_bytes = min(_BLOCK_BYTES_MAX, 4 * self._block_bytes)
         return end
 
@@ -358,8 +369,8 @@ class RemoteStream(io.RawIOBase):
         return piece
 
     def _check_end(self) -> None:
-        if not self._is_checked:
-            self._is_checked = True
+        if not self.is_checked:
+            self.is_checked = True
             self._file.check()
 
 

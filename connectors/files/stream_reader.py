@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import polars as pl
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files.places import OpenedAhead
+from arrowstream.connectors.files.remote_files import RemoteStream
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 from arrowstream.protocols import ConnectorCounters
 
@@ -61,6 +63,7 @@ class StreamReader:
         self.counters = ConnectorCounters()
         self._files = files
         self._place = place
+        self._opened = OpenedAhead(place, files)
         self._decoder = decoder
         self._columns = columns
         self._on_error = on_error
@@ -93,6 +96,7 @@ class StreamReader:
         """Close the file that is open."""
         self._frame = None
         self._close_file()
+        self._opened.close()
         self._index = len(self._files)
 
     def _read(self, max_rows: int) -> pl.DataFrame | None:
@@ -158,8 +162,10 @@ class StreamReader:
             if block is not None:
                 self._after = _Start(self._index, block.resume, self._slots + block.frame.height)
                 return self._kept(block.frame)
+            is_checked = isinstance(self._raw, RemoteStream) and self._raw.is_checked
             self._close_file()
-            self._place.check_unchanged(file)  # or what was read of it may be of two versions
+            if not is_checked:
+                self._place.check_unchanged(file)  # or what was read of it may be of two versions
             self._index, self._resume, self._slots = _Start(self._index + 1, None, 0)
         return None
 
@@ -182,7 +188,7 @@ class StreamReader:
         return frame.with_columns(number.alias(row_column)).select(*self._columns, DEAD)
 
     def _open_file(self, file: FoundFile) -> None:
-        self._raw = self._place.open(file)
+        self._raw = self._opened.open(self._index)
         self._raw_bytes = 0
         self._blocks = self._decoder.blocks(self._raw, file.path, self._resume)
         self.counters.files += 1

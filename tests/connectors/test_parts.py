@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import tempfile
 from functools import partial
+from pathlib import Path
 
+import duckdb
 import fsspec
 import polars as pl
 import pyarrow as pa
@@ -247,3 +250,71 @@ def test_a_local_file_that_changes_is_no_dead_letter(tmp_path):
         path.write_bytes(path.read_bytes() + b" ")
         with pytest.raises(ConnectorError, match="has changed since"):
             next(blocks)
+
+
+def others():
+    """Parquet files as others write them, with the types that only they have."""
+    table = pa.table(
+        {
+            "id": [1, 2, None],
+            "ints": pa.array([1, None, 3], pa.int32()),
+            "dict": pa.array(["a", None, "b"]).dictionary_encode(),
+            "seconds": pa.array([1, 2, None], pa.timestamp("s")),
+            "zoned": pa.array([1, 2, None], pa.timestamp("us", "America/New_York")),
+            "ms32": pa.array([1, 2, None], pa.time32("ms")),
+            "date64": pa.array([86_400_000, None, 0], pa.date64()),
+            "half": pa.array([1.5, None, 2.5], pa.float16()),
+            "fixed": pa.array([b"ab", None, b"cd"], pa.binary(2)),
+            "map": pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64())),
+            "list": pa.array([[1.5, None], None, []], pa.list_(pa.float64())),
+            "deep": pa.array([[{"a": [1]}], None, [{"a": None}]]),
+            "dec": pa.array([1, None, 2]).cast(pa.decimal128(30, 3)),
+            "u16": pa.array([1, None, 2], pa.uint16()),
+            "a.b": [1, 2, 3],
+            "a": [{"b": 4}, {"b": None}, None],
+        }
+    )
+    frame = table.select(["ints", "zoned", "list"]).to_pandas()
+
+    def written_by(write):
+        sink = io.BytesIO()
+        write(sink)
+        return sink.getvalue()
+
+    def by_duckdb(sink):
+        path = f"{tempfile.mkdtemp()}/a.parquet"
+        duckdb.from_arrow(table.select(["id", "zoned", "map", "list", "deep", "dec"])).write_parquet(path)
+        sink.write(Path(path).read_bytes())
+
+    return {
+        "pyarrow": written_by(lambda sink: pq.write_table(table, sink, row_group_size=2)),
+        "pyarrow 1.0": written_by(
+            lambda sink: pq.write_table(table, sink, version="1.0", store_schema=False)
+        ),
+        "int96": written_by(
+            lambda sink: pq.write_table(
+                table.select(["seconds", "zoned"]), sink, use_deprecated_int96_timestamps=True
+            )
+        ),
+        "pages": written_by(
+            lambda sink: pq.write_table(
+                table, sink, data_page_version="2.0", compression="brotli", write_page_checksum=True
+            )
+        ),
+        "pandas": written_by(frame.to_parquet),
+        "duckdb": written_by(by_duckdb),
+    }
+
+
+@pytest.mark.parametrize("writer", ["pyarrow", "pyarrow 1.0", "int96", "pages", "pandas", "duckdb"])
+def test_files_of_others_are_what_polars_reads(tmp_path, writer):
+    content = others()[writer]
+    (tmp_path / "a.parquet").write_bytes(content)
+    place = place_of(tmp_path)
+    (file,) = place.find(tmp_path, (".parquet",))
+    expected = pl.read_parquet(content)
+    found = rows_of(read(place, file, ParquetParts()))
+    assert found.schema == expected.schema
+    assert found.equals(expected)
+    for column in expected.columns:
+        assert rows_of(read(place, file, ParquetParts(), [column])).equals(expected.select(column))
