@@ -268,6 +268,12 @@ class Stream(RowVerbs, Results, Looks, Sinks):
         PlanError
             Nothing upstream has `on_error="dead_letter"`.
 
+        Notes
+        -----
+        CSV and NDJSON cannot hold bytes: sink `original` as text there, with
+        `.with_columns(pl.col("original").cast(pl.String, strict=False))` (null where it is not UTF-8), or
+        `.bin.encode("base64")`.
+
         Examples
         --------
         >>> import polars as pl, arrowstream as ars
