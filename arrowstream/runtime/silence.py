@@ -15,14 +15,27 @@ if TYPE_CHECKING:
     from arrowstream.runtime.pipeline import Pipeline
 
 
+_NAMES_MAX = 3  # of idle partitions: more do not help a reader
+
+
 def explain_silence(pipeline: Pipeline) -> str:
     """A line for each reason, the nearest to the source first."""
     if not pipeline.rows_in:
         return "no row has come from the source yet"
     reasons = [reason for stage in pipeline.stages for reason in _reasons(stage)]
-    if reasons:
-        return "\n".join(reasons)
-    return f"rows are coming out: {count(sum(pipeline.rows_out), 'row')} so far"
+    if not reasons:
+        reasons = [f"rows are coming out: {count(sum(pipeline.rows_out), 'row')} so far"]
+    return "\n".join([*reasons, *(told for stage in pipeline.stages for told in _idle(stage))])
+
+
+def _idle(stage: Stage) -> list[str]:
+    """Partitions that nobody waits for, as they have had no rows for `idle_timeout`."""
+    operator = stage.operator
+    if not isinstance(operator, EventTimeOperator) or not operator.idle:
+        return []
+    names = operator.idle
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return [f"{operator.operator_id}: not waiting for idle {', '.join(map(repr, names[:_NAMES_MAX]))}{more}"]
 
 
 def _reasons(stage: Stage) -> list[str]:

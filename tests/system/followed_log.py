@@ -6,15 +6,17 @@ import json
 import shutil
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from arrowstream.connectors.files.follow import FollowSource
-
 from arrowstream.connectors.files.ndjson import NdjsonFormat
 from arrowstream.connectors.files.options import FileOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
 
 SCHEMA = {"n": pl.Int64}
 _LONG_S = 10.0  # for what has to happen
@@ -24,10 +26,10 @@ _QUIET_S = 0.3  # for what must not
 class Log:
     """Files in a folder, by their names."""
 
-    def __init__(self, folder: Path, pattern: str, format: Any = None) -> None:
+    def __init__(self, folder: Path, pattern: str, file_format: Any = None) -> None:
         self.folder = folder
         self.pattern = pattern
-        self.format = format or NdjsonFormat()
+        self.format = file_format or NdjsonFormat()
 
     def source(self, **options: Any) -> FollowSource:
         schema = SCHEMA if self.format.name == "NDJSON" else {"x": pl.String, **SCHEMA}
@@ -78,7 +80,7 @@ class Reading:
         self._following = self._log.source(**self._options).follow(positions, None)
         self.reader = self._following.open("scan")
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
