@@ -17,7 +17,7 @@ from arrowstream.connectors.files.stream_reader import StreamReader
 from arrowstream.errors import ArrowStreamError, DataError, PlanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from arrowstream.connectors.files.streams import StreamFormat
     from arrowstream.types import Json, PathLike, Position
@@ -85,8 +85,9 @@ class StreamSource(FileSource):
         """How each file is read."""
         options = self._options
         columns = tuple(name for name in self._columns if name != self._row_column)
+        untyped: Callable[[], StreamFormat] | None = getattr(self._format, "without_types", None)
         return Decoder(
-            self._format,
+            untyped() if untyped is not None and self._file_schema else self._format,
             self._file_schema,
             columns or tuple(self._file_schema.names()[:1]),
             rules_of(options, is_sparse=self._format.is_sparse),

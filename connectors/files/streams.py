@@ -41,6 +41,9 @@ class StreamFormat(Protocol):
 
     Errors of the libraries may come out as they are (`errors.LIBRARY_ERRORS`); whoever reads translates
     them. A DataError of the format's own names the path, and the line or record.
+
+    A format that looks at rows to find out types may also have `without_types() -> StreamFormat`: the same,
+    whose `schema` gives the names of columns only, all of them String. It is asked where types are known.
     """
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, cast
 
 import polars as pl
@@ -157,6 +157,10 @@ class CsvFormat:
         }
         options["new_columns"] = list(self.new_columns)
         return options
+
+    def without_types(self) -> CsvFormat:
+        """See `StreamFormat`."""
+        return replace(self, infer_schema=False)
 
     def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
         """See `StreamFormat`. Bad records are left out of the sample."""
