@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.streams import BLOCK_BYTES, DeadSlot, skip
@@ -236,12 +238,21 @@ class Records:
         """Some of them, by index or mask."""
         return Records(self.data, self.starts[keep], self.ends[keep], self.lines[keep])
 
+    def content(self) -> pl.Series:
+        """As Binary, each with its newline behind it: for records that are lines."""
+        joined = self.joined()
+        offsets = np.append(0, np.flatnonzero(np.frombuffer(joined, np.uint8) == 10) + 1)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
+        return pl.Series(pa.Array.from_buffers(pa.large_binary(), len(self), buffers), dtype=pl.Binary)
+
     def joined(self) -> bytes:
         """As bytes of their own, each with a newline behind it; neighbours are copied together."""
         if not len(self):
             return b""
         view = memoryview(self.data)
-        apart = np.flatnonzero(self.starts[1:] > self.ends[:-1] + 2)
+        gaps = self.starts[1:] - self.ends[:-1]
+        returns = np.frombuffer(self.data, np.uint8)[self.ends[:-1]] == 13
+        apart = np.flatnonzero((gaps > 1) & ~((gaps == 2) & returns))
         firsts = self.starts[np.append(0, apart + 1)].tolist()
         lasts = self.ends[np.append(apart, len(self) - 1)].tolist()
         pieces: list[bytes | memoryview] = []

@@ -143,28 +143,52 @@ def _typed(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[A
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         values = text.cast(dtype, strict=False)
         return values, _lost(text, values)
-    if dtype.is_numeric() or isinstance(dtype, (pl.Date, pl.Time)):
-        text = text.str.strip_chars(_BLANKS)
     if isinstance(dtype, (pl.Int128, pl.UInt128)):
-        values = text.set(text.str.starts_with("+"), None).cast(dtype, strict=False)
+        values = text.str.strip_chars(_BLANKS)
+        values = values.set(values.str.starts_with("+"), None).cast(dtype, strict=False)
         return values, _lost(text, values)
-    wrong = np.zeros(len(text), np.bool_)
     if isinstance(dtype, pl.Time):
-        wrong |= (~text.str.contains(_TIME)).fill_null(value=False).to_numpy()
-        moments, refused = _typed(_EPOCH + text.set(pl.Series(wrong), None), pl.Datetime("ns"))
-        return moments.dt.time(), wrong | refused
-    if dtype.is_integer():
-        wrong |= text.str.contains(_HEXADECIMAL).fill_null(value=False).to_numpy()
+        return _times(text.str.strip_chars(_BLANKS))
+    return _integers(text, dtype) if dtype.is_integer() else _cast(text, dtype)
+
+
+def _times(text: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """Times of day, which PyArrow's cast does not know."""
+    no_time = (~text.str.contains(_TIME)).fill_null(value=False)
+    moments, wrong = _cast(_EPOCH + text.set(no_time, None), pl.Datetime("ns"))
+    return moments.dt.time(), wrong | no_time.to_numpy()
+
+
+def _integers(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """Polars is quick and does not care for blanks: PyArrow is asked about what Polars does not take."""
+    values = text.cast(dtype, strict=False)
+    asked = (values.is_null() & text.is_not_null()) | text.str.starts_with("+").fill_null(value=False)
+    wrong = asked.to_numpy(writable=True)
+    if asked.any():
+        some = text.filter(asked)
+        hexadecimal = some.str.contains(_HEXADECIMAL)
+        again, refused = _cast(some.set(hexadecimal, None), dtype)
+        values = values.scatter(asked.arg_true(), again)
+        wrong[asked.to_numpy()] = refused | hexadecimal.to_numpy()
+    return values, wrong
+
+
+def _cast(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """As PyArrow does it."""
     if isinstance(dtype, pl.Decimal):
         target = pa.decimal128(_DECIMAL_DIGITS, dtype.scale)
     else:
         target = arrow_type(dtype)
-    assert target is not None, "these types are handled above"
-    array = _masked(text.to_arrow(compat_level=pl.CompatLevel.oldest()), wrong)
+    assert target is not None, "the other types are converted by Polars"
+    wrong = np.zeros(len(text), np.bool_)
+    array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
     try:
         values = array.cast(target)
     except pa.ArrowInvalid:
-        wrong |= _refused(array, text, dtype, target)
+        if not isinstance(dtype, pl.Datetime):
+            text = text.str.strip_chars(_BLANKS)
+            array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
+        wrong = _refused(array, text, dtype, target)
         values = _masked(array, wrong).cast(target)
     typed = pl.Series(values)
     if isinstance(dtype, pl.Decimal) and dtype.precision < _DECIMAL_DIGITS:

@@ -35,7 +35,8 @@ _MISSHAPEN = "CSV parse error"
 _NO_ROWS = "Empty CSV file"
 _BINARY = pa.binary()
 _CHUNK_BYTES_MIN = 1 << 16
-_NEWLINE, _RETURN, _LOWER = 10, 13, 32
+_NEWLINE, _RETURN = 10, 13
+_PAIRS_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,8 @@ class CsvDecoder:
         records = self._records(piece) if records is None else records
         slots = np.flatnonzero(all_but(len(records), errors))
         rows, slots = self._with_ragged(part, records, slots, errors)
-        return rows.filter(pl.Series(all_but(len(records), errors)[slots])), records, errors
+        good = all_but(len(records), errors)[slots]
+        return rows if good.all() else rows.filter(pl.Series(good)), records, errors
 
     def _with_ragged(
         self, part: _Part, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
@@ -368,11 +370,17 @@ def _is_utf8(data: bytes) -> bool:
 
 def _has_hexadecimal(data: bytes) -> bool:
     """Whether 0x is somewhere: PyArrow would take it for a number."""
-    if b"x" not in data and b"X" not in data:
-        return False
-    array = np.frombuffer(data, np.uint8)
-    places = np.flatnonzero((array[1:] | _LOWER) == ord("x"))
-    return bool((array[places] == ord("0")).any())
+    return any(
+        bool((half[start : start + _PAIRS_AT_ONCE] == pair).any())
+        for letter in b"xX"
+        if letter in data
+        for pair in (ord("0") | letter << 8,)
+        for half in (
+            np.frombuffer(data, "<u2", len(data) // 2),
+            np.frombuffer(data, "<u2", (len(data) - 1) // 2, 1),
+        )
+        for start in range(0, len(half), _PAIRS_AT_ONCE)
+    )
 
 
 def _has_lone_return(data: bytes) -> bool:

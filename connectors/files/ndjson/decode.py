@@ -29,12 +29,13 @@ from arrowstream.connectors.files.streams import Block, with_dead
 from arrowstream.connectors.files.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from arrowstream.connectors.files.lines import Cut, Whole
     from arrowstream.types import OnError
 
 NO_OBJECT = "no JSON object"
+NO_REASON = "no JSON that can be read"
 HALF_PAIR = "half of a surrogate pair is no character"
 
 _BLANKS = b" \t\r\n"
@@ -119,27 +120,27 @@ class NdjsonDecoder:
         return self._parsed(good, ignore_errors=True) if good else self._carriers.to_frame()
 
     def _no_json(self, records: Records, errors: dict[int, str]) -> None:
-        """Records that Polars' parser refuses: among those that another parser refuses first, then all."""
+        """Records that Polars' parser refuses: it is asked about what others do not agree on."""
         slots = np.flatnonzero(all_but(len(records), errors))
-        texts, _ = decoded(pl.Series([records.at(slot) for slot in slots.tolist()], dtype=pl.Binary))
-        looks_bad = texts.str.json_path_match("$").is_null().to_numpy()
-        self._add_refused(records, slots[looks_bad], errors, _is_json)
+        texts, _ = decoded(records.take(slots).content())
+        unsure = []
+        for slot in slots[texts.str.json_path_match("$").is_null().to_numpy()].tolist():
+            error = _complaint(records.at(slot))
+            if error == NO_REASON:
+                unsure.append(slot)
+            else:
+                errors[slot] = error
+        self._add_refused(records, np.array(unsure, np.int64), errors)
         if self._lenient(records, errors) is None:
-            slots = slots[all_but(len(records), errors)[slots]]
-            self._add_refused(records, slots, errors, self._is_read)
+            self._add_refused(records, np.flatnonzero(all_but(len(records), errors)), errors)
 
-    def _add_refused(
-        self,
-        records: Records,
-        slots: np.ndarray[Any, Any],
-        errors: dict[int, str],
-        works: Callable[[Records], bool],
-    ) -> None:
-        found = first_failing(slots.tolist(), lambda part: works(records.take(np.array(part, np.int64))))
+    def _add_refused(self, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]) -> None:
+        def works(part: Sequence[int]) -> bool:
+            content = records.take(np.array(part, np.int64)).joined()
+            return self._parsed(content, ignore_errors=True) is not None
+
+        found = first_failing(slots.tolist(), works)
         errors.update((slot, _complaint(records.at(slot))) for slot in slots[list(found)].tolist())
-
-    def _is_read(self, records: Records) -> bool:
-        return self._parsed(records.joined(), ignore_errors=True) is not None
 
     def _mismatched(
         self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any]
@@ -196,15 +197,6 @@ class NdjsonDecoder:
         return pl.DataFrame(columns), wrong
 
 
-def _is_json(records: Records) -> bool:
-    try:
-        texts = pl.Series([records.at(index).decode() for index in range(len(records))], dtype=pl.String)
-        texts.str.json_decode(pl.Struct([]))
-    except (UnicodeDecodeError, *LIBRARY_ERRORS):
-        return False
-    return True
-
-
 def _records(data: bytes) -> Records:
     """Those that are slots: lines with more than blanks."""
     records = Records.of(data)
@@ -259,5 +251,5 @@ def _complaint(record: bytes) -> str:
     except json.JSONDecodeError as error:
         return f"no JSON: {error.msg} at character {error.pos + 1}"
     except (ValueError, RecursionError):
-        return "no JSON that can be read"
-    return "no JSON that can be read" if isinstance(value, dict) else NO_OBJECT
+        return NO_REASON
+    return NO_REASON if isinstance(value, dict) else NO_OBJECT
