@@ -20,6 +20,7 @@ from arrowstream.errors import ArrowStreamError, ConnectorError, FencedError, St
 from arrowstream.runtime.checkpoint import Outbox
 from arrowstream.runtime.events import Failed, OutboxReady, Published
 from arrowstream.runtime.outbox import outbox_path, outbox_writer
+from arrowstream.runtime.outbox_thread import OverlappedWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,14 +232,15 @@ class SinkWorker:
         head = next(pieces, b"")
         writer = outbox_writer(outbox_path(self.outbox_folder, epoch, self._generation), head)
         writer.open()
+        overlapped = OverlappedWriter(writer)
         try:
             for piece in chain([head], pieces):
-                writer.write(piece)
+                overlapped.write(piece)
             if not batches.ended:
                 raise ConnectorError(f"{self.spec.name} did not read all batches that `encode` was given")
-            digest = writer.finish()
+            digest = overlapped.finish()
         finally:
-            writer.close()
+            overlapped.close()
         self.outboxes[epoch] = Outbox(
             sink=self.spec.name,
             path=str(writer.path),
