@@ -44,6 +44,8 @@ class Format(Protocol):
 
     name: str
     suffixes: tuple[str, ...]
+    has_rows: bool
+    """Whether the tail of a file tells how many rows its parts have."""
 
     def tail(self, stream: BinaryIO) -> bytes:
         """The end of a file, from its footer on. The file has to be able to seek."""
@@ -75,6 +77,7 @@ class ParquetFormat:
 
     name = "Parquet"
     suffixes: tuple[str, ...] = (".parquet", ".parq", ".pq")
+    has_rows = True
 
     def tail(self, stream: BinaryIO) -> bytes:
         """See `Format`."""
@@ -126,6 +129,7 @@ class IpcFormat:
 
     name = "Arrow IPC"
     suffixes: tuple[str, ...] = (".arrow", ".ipc", ".feather")
+    has_rows = False
 
     def tail(self, stream: BinaryIO) -> bytes:
         """See `Format`."""

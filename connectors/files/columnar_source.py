@@ -139,7 +139,8 @@ class ColumnarSource(FileSource):
         blind = [
             data.path
             for data in self._data_files.values()
-            if any(
+            if self._is_blind(data)
+            or any(
                 rows and time is None for rows, time in zip(data.part_rows, self._minimums(data), strict=True)
             )
         ]
@@ -194,7 +195,13 @@ class ColumnarSource(FileSource):
     def _lows_of(self, files: Sequence[DataFile]) -> Callable[[], Lows] | None:
         if self._event_time is None or self._event_time not in self._file_schema:
             return None
+        if any(self._is_blind(data) for data in files):
+            return None
         return lambda: Lows([FileLows(data.part_rows, self._minimums(data)) for data in files])
+
+    def _is_blind(self, data: DataFile) -> bool:
+        """Whether the footer of a file that can be read does not even tell how many rows there are."""
+        return bool(data.tail) and not data.part_rows and not self.format.has_rows
 
     def _minimums(self, data: DataFile) -> Sequence[int | None]:
         """Per part of a file; unknown where the footer says nothing, or is not the one read before."""

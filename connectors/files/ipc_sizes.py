@@ -139,7 +139,7 @@ def batch_size(message: bytes, block: IpcBlock) -> BatchSize:
         start = 8 if first == _CONTINUATION else 4
         root = _Table(message, start + struct.unpack_from("<I", message, start)[0])
         return _batch_size(message, root, block.metadata_bytes)
-    except struct.error as error:
+    except (IndexError, struct.error) as error:
         raise DataError("the batch points out of itself") from error
 
 
