@@ -190,6 +190,7 @@ class JobRun:
             raise _broken_off()
 
     def _close_epoch(self, feed: Feed, pipeline: Pipeline, *, final: bool) -> None:
+        turns: dict[str, Json] = {SCAN_ID: self._turns} if self._turns else {}
         self._driver.close_epoch(
             EpochEnd(
                 rows=self._epoch_rows,
@@ -198,7 +199,7 @@ class JobRun:
                 snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
                 counters=pipeline.counters(),
                 final=final,
-                conditions=(self._conditions or {}) | ({SCAN_ID: self._turns} if self._turns else {}),
+                conditions=(self._conditions or {}) | turns,
             )
         )
         self._turns = []
