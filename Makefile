@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= auto
 DEMO  ?=
 BENCH ?=
 
-.PHONY: demo test check format coverage bench soak build clean
+.PHONY: demo test check format coverage docs bench soak build clean
 
 demo: $(VENV)/.installed
 	$(BIN)/arrowstream demo $(DEMO)
@@ -32,6 +32,9 @@ format: $(VENV)/.installed-dev
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python bench/run.py $(BENCH)
