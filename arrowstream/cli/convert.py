@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +20,7 @@ from arrowstream.cli.formats import WHOLLY_COMPRESSED, Format, format_of, is_one
 from arrowstream.cli.signals import sigterm_as_interrupt
 from arrowstream.connectors.files.compression import CODECS, compressor, suffix_of_codec
 from arrowstream.durable import fsync_folder
-from arrowstream.errors import ConnectorError, PlanError
+from arrowstream.errors import ConnectorError, JobNeverRunWarning, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,15 +64,18 @@ def convert(conversion: Conversion) -> None:
             "--dead-letters is given, but no dead letters are made", hint="add --on-error dead_letter"
         )
     rows = _rows(conversion)
+    from arrowstream.pipelines.letters import TEXT_FORMATS, as_text
+
     with sigterm_as_interrupt(), _Outputs() as outputs:
         target = format_of(conversion.output, conversion.to_format)
-        jobs = [outputs.job(rows, target, conversion)]
+        outputs.add(rows, target, conversion)
         if conversion.dead_letters is not None:
             letters = format_of(conversion.dead_letters)
             plain = Conversion(source="", output=conversion.dead_letters, overwrite=conversion.overwrite)
-            jobs.append(outputs.job(rows.dead_letters(), letters, plain))
+            dead = rows.dead_letters()
+            outputs.add(as_text(dead) if letters.name in TEXT_FORMATS else dead, letters, plain)
         report = ars.run(
-            jobs,
+            outputs.jobs,
             checkpoint_every=_ONE_EPOCH,
             mode="overwrite" if conversion.overwrite else "error",
             progress=conversion.progress,  # type: ignore[arg-type]
@@ -123,6 +127,7 @@ class _Outputs:
     """The outputs of one conversion: hidden until they are whole."""
 
     def __init__(self) -> None:
+        self.jobs: list[ars.Job] = []
         self._hidden: list[tuple[Path, Path]] = []
 
     def __enter__(self) -> Self:
@@ -130,11 +135,14 @@ class _Outputs:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Remove what was hidden and has not become an output."""
+        """Remove what was hidden and has not become an output, and jobs that have not come to run."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", JobNeverRunWarning)
+            self.jobs.clear()
         for hidden, _ in self._hidden:
             _remove(hidden)
 
-    def job(self, rows: ars.Stream, target: Format, options: Conversion) -> ars.Job:
+    def add(self, rows: ars.Stream, target: Format, options: Conversion) -> None:
         """A job that writes the rows: into a hidden folder if the output is one file."""
         output = options.output
         given = _sink_options(target, options)
@@ -142,7 +150,8 @@ class _Outputs:
         if not is_one_file(output):
             if "://" not in output:
                 _check_free(Path(output), overwrite=options.overwrite)
-            return sink(output, **given)
+            self.jobs.append(sink(output, **given))
+            return
         if "://" in output:
             raise PlanError(
                 f"{output} is one object", hint=f"give a folder that ends in /, and --to {target.name}"
@@ -154,7 +163,7 @@ class _Outputs:
         hidden = path.parent / f".{path.name}.converting"
         _remove(hidden)  # of a run that was killed
         self._hidden.append((hidden, path))
-        return sink(hidden, **given)
+        self.jobs.append(sink(hidden, **given))
 
     def publish(self) -> None:
         """Give each file its name."""

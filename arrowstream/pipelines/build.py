@@ -12,6 +12,7 @@ import polars as pl
 import arrowstream as ars
 from arrowstream.errors import ArrowStreamError, JobNeverRunWarning, PlanError
 from arrowstream.pipelines.aggregates import split
+from arrowstream.pipelines.letters import TEXT_FORMATS, as_text
 from arrowstream.pipelines.mistakes import Mistake, Path, Place
 from arrowstream.pipelines.models import OPTIONS, SCANS, SINKS, STEPS
 from arrowstream.pipelines.signatures import Strict
@@ -253,12 +254,14 @@ class Builder:
         }
         for kind, outputs in self.checked.outputs.items():
             rows = self._tried((), kind, {}, streams[kind]) if outputs else None
-            for path, output in outputs if rows is not None else []:
-                if output is not None:
+            for path, output in outputs:
+                if output is not None and rows is not None:
                     self._add_output(path, rows, output)
 
-    def _add_output(self, path: Path, rows: ars.Stream | None, output: Strict) -> None:
+    def _add_output(self, path: Path, rows: ars.Stream, output: Strict) -> None:
         format_, options = _taken(output, SINKS)
+        if path[0] == "dead_letters" and format_ in TEXT_FORMATS:
+            rows = as_text(rows)
         folder: Any = options.pop(format_)
         first = self._folders.setdefault(str(folder).rstrip("/"), path)
         if first != path:

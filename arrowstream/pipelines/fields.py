@@ -110,6 +110,15 @@ def _dtype(value: Any) -> pl.DataType:
     return found
 
 
+class OrNames:
+    """Marks a mapping for which a name, or a list of names, may stand."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A name, some names, or the mapping."""
+        names = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [{"type": "string"}, names, handler(schema)]}
+
+
 _SQL_SCHEMA = {"type": ["string", "number", "boolean"]}
 
 PathText: TypeAlias = Annotated[str, AfterValidator(_located)]

@@ -20,6 +20,7 @@ from arrowstream.pipelines.fields import (
     NamedSql,
     Names,
     OneOrMany,
+    OrNames,
     PathText,
     PathTexts,
     Rules,
@@ -166,7 +167,7 @@ def _partition_by() -> Option:
     def expanded(value: Any) -> Any:
         return {"key": value} if isinstance(value, str | list) else value
 
-    return Option("partition_by", Annotated[made | None, BeforeValidator(expanded)], None, text)
+    return Option("partition_by", Annotated[made | None, BeforeValidator(expanded), OrNames()], None, text)
 
 
 def _one_of(models: Mapping[str, type[Strict]]) -> Any:

@@ -36,7 +36,7 @@ late: {parquet: late}
 dead_letters: {parquet: bad}
 run: {checkpoint: state, checkpoint_every: 5s, batch_rows: auto}
 """
-JUNK = [None, 1.5, "junk", [[]], {}, {"junk": 1}]
+JUNK = [None, 1.5, [[]], {"junk": "1"}]
 
 
 def paths(value, path=()):
@@ -92,7 +92,11 @@ def test_the_document_itself_is_right(mistakes):
     assert mistakes(TEXT) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
 @given(
     st.integers(0, len(TEXT)),
     st.integers(0, 8),
