@@ -17,8 +17,6 @@ _VIEW_BYTES = 16
 def as_frame(batch: pa.RecordBatch, schema: pl.Schema) -> pl.DataFrame:
     """The columns `schema` of a batch, after everything in it has been checked.
 
-    Polars takes over what it gets unseen: a bad offset is the end of the process, or another's memory.
-
     Raises
     ------
     pa.ArrowInvalid
@@ -26,17 +24,22 @@ def as_frame(batch: pa.RecordBatch, schema: pl.Schema) -> pl.DataFrame:
     pl.exceptions.PolarsError
         A column has a type that Polars does not have.
     """
-    batch.validate(full=True)
     frame = cast("pl.DataFrame", pl.from_arrow(sound(batch))).select(schema.names())
     return frame if frame.schema == schema else frame.cast(schema)
 
 
 def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with nothing in the slots of nulls that Polars could follow.
+    """The batch, after everything in it has been checked that Polars would take over unseen.
 
-    Views of nulls may be anything to Arrow, but not to Polars. Writers leave zeros there, and the batch is
-    returned as it is; otherwise its views are written anew.
+    Views of nulls may be anything to Arrow, but not to Polars, which follows them. Writers leave zeros there,
+    and the batch is returned as it is; otherwise its views are written anew.
+
+    Raises
+    ------
+    pa.ArrowInvalid
+        The batch is damaged: an offset, a view or an index that leads elsewhere, or text that is not UTF-8.
     """
+    batch.validate(full=True)
     if not any(_is_wild(array) for array in batch.columns):
         return batch
     return batch.cast(pa.schema([_copied(field) for field in batch.schema]))

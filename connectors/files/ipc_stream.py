@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 import polars as pl
 import pyarrow as pa
 
+from arrowstream.connectors.files.arrow_frames import sound
 from arrowstream.connectors.files.compression import FLOOR_BYTES, RATIO_MAX
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.ipc_sizes import MessageHead, decoded_bytes, message_head
@@ -296,8 +297,7 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
     """The rows, once it is known that they are what they say."""
     if batch.num_rows > _ROWS_MAX:
         raise DataError(f"it says that it has {batch.num_rows:,} rows")
-    batch.validate(full=True)
-    return cast("pl.DataFrame", pl.from_arrow(batch, rechunk=False))
+    return cast("pl.DataFrame", pl.from_arrow(sound(batch), rechunk=False))
 
 
 def _check_size(message: _Message, bytes_max: int | None) -> None:
