@@ -148,7 +148,7 @@ class Finished:
     """Files that have been read to their end, each by a few bytes, in the order in which that happened."""
 
     def __init__(self, saved: Json = None) -> None:
-        packed = base64.b85decode(saved) if isinstance(saved, str) else b""
+        packed = base64.b64decode(saved) if isinstance(saved, str) else b""
         self._keys = dict.fromkeys(packed[at : at + _KEY_BYTES] for at in range(0, len(packed), _KEY_BYTES))
         self._text: str | None = saved if isinstance(saved, str) else None
 
@@ -183,7 +183,7 @@ class Finished:
     def as_json(self) -> str:
         """For a position; made once for each change."""
         if self._text is None:
-            self._text = base64.b85encode(b"".join(self._keys)).decode()
+            self._text = base64.b64encode(b"".join(self._keys)).decode()
         return self._text
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -24,11 +24,12 @@ from arrowstream.connectors.files.contents import Content, Finished
 from arrowstream.connectors.files.credentials import shown
 from arrowstream.connectors.files.decoder import Decoder
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
-from arrowstream.connectors.files.followed import Followed, FollowedColumns
+from arrowstream.connectors.files.followed import Followed
 from arrowstream.connectors.files.follower import Follower
 from arrowstream.connectors.files.hive import hive_keys
 from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.options import FileOptions
+from arrowstream.connectors.files.parts import IpcParts, ParquetParts
 from arrowstream.connectors.files.paths import named
 from arrowstream.connectors.files.places import FoundFile, place_of
 from arrowstream.connectors.files.rotations import oldest_first
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 4 << 20
 """Of a growing file that are read and parsed at once."""
 
-_TAILED = ("CSV", "NDJSON")
+_FOOTER_MAGIC = (b"PAR1", b"ARROW1")
 _INFERRED_FILES = 10  # whose first rows say what columns there are
 _LINE_BYTES_MAX = 256 << 20
 _READ_S = 0.2  # how long one `read` goes on where files have changed and no whole line has come
@@ -93,14 +94,12 @@ class FollowReader:
         """The next at most `max_rows` rows, none if nothing is new; None if no file is left that may grow."""
         assert max_rows > 0
         began_s = perf_counter()
-        if not self._ready:
-            self._fill()
+        ready = self._next()
         self.counters.seconds += perf_counter() - began_s
-        if not self._ready:
+        if ready is None:
             if self._follower.is_over(self._partition):
                 return None
             return self._nothing, self._position(None)
-        ready = self._ready.popleft()
         content, taken = ready.content, ready.frame
         if taken.height > max_rows:
             taken = taken.head(max_rows)
@@ -110,13 +109,24 @@ class FollowReader:
         else:
             content.hand(ready.after, 0)
         self._contents[content] = None
-        if ready.finished is not None:
-            self._finished.add(ready.finished)
         dead = taken.height - taken.get_column(DEAD).null_count() if DEAD in taken.columns else 0
         self.counters.dead_letters += dead
         self.counters.rows += taken.height - dead
-        origin = [content.uid, content.entry_of(ready.before, ready.skip)] if taken.height else None
-        return taken, self._position(origin)
+        return taken, self._position([content.uid, content.entry_of(ready.before, ready.skip)])
+
+    def _next(self) -> _Ready | None:
+        """The next slots; on the way to them notes which files are finished."""
+        while True:
+            if not self._ready:
+                self._fill()
+            if not self._ready:
+                return None
+            ready = self._ready.popleft()
+            if ready.finished is not None:
+                ready.content.hand(ready.after, 0)
+                self._finished.add(ready.finished)
+            if ready.frame.height:
+                return ready
 
     def within(self, position: Position, rows: int) -> Position:
         """The position after only `rows` rows of the batch that `position` was given with."""
@@ -308,10 +318,7 @@ class FollowSource:
         check_options(options)
         self._place = place_of(paths, options.storage_options)
         self._patterns = absolute(paths) if self._place.is_local else tuple(named(paths))
-        self._format = format
-        is_columnar = hasattr(format, "footer")
-        self._columnar = cast("Format", format) if is_columnar else None
-        self._stream = None if is_columnar else cast("StreamFormat", format)
+        self._format = _in_parts(format, options) if hasattr(format, "footer") else format
         self._labels = _labels_of(options)
         schema = self._given_schema() or self._inferred_schema()
         labels = self._labels.schema
@@ -368,23 +375,21 @@ class FollowSource:
 
     def identity(self) -> Json:
         """What a checkpoint pins: where files are looked for, and how they are read."""
-        own = None if self._stream is None else self._stream.identity()
         return {
             "format": self._format.name,
             "follow": list(self._shown),
             "clock_by": self._options.clock_by,
-            "options": own,
+            "options": self._format.identity(),
             "columns": [[name, str(dtype)] for name, dtype in self._file_schema.items()],
         }
 
     def follow(self, positions: Mapping[str, Position], state: Json) -> FollowedFiles:
         """Begin to follow, from the positions of an earlier run and what it has retired."""
-        is_lines = self._stream is not None and not self._stream.has_types
         follower = Follower(
             self._watch(),
             clock_by=self._options.clock_by,
-            tails=is_lines and self._place.is_local,
-            is_complete=None if self._columnar is None else self._is_complete,
+            tails=self._place.is_local and not self._format.has_types,
+            is_complete=self._is_complete,
             compression=self._options.compression,
             state=state,
             positions=positions,
@@ -408,9 +413,8 @@ class FollowSource:
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
-        if self._stream is None or self._place.is_local:  # local ones are found whatever their compression
-            return self._format.suffixes
-        return stored_suffixes(self._stream)
+        # Local ones are found whatever their compression and rotation.
+        return self._format.suffixes if self._place.is_local else stored_suffixes(self._format)
 
     def _remote_files(self) -> list[Seen]:
         try:
@@ -419,28 +423,31 @@ class FollowSource:
             return []  # there is none yet
         return [Seen(file.path, file.size_bytes, 0, version=str(file.version)) for file in found]
 
-    def _is_complete(self, seen: Seen) -> bool:
-        assert self._columnar is not None
-        self._columnar.footer(seen.path)
-        return True
+    def _is_complete(self, seen: Seen) -> bool | None:
+        """Whether the footer is there; None for files without one."""
+        if not self._format.has_types:
+            return None
+        with self._place.open(seen.path) as stream:
+            if not stream.read(6).startswith(_FOOTER_MAGIC):
+                return None
+            stream.seek(0)
+            self._format.schema(stream, seen.path)
+            return True
 
     def _followed(self) -> Followed:
         options = self._options
         row_column = self._row_column if self._row_column in self._columns else None
-        is_sparse = self._stream is not None and self._stream.is_sparse
         decoder = Decoder(
-            cast("StreamFormat", self._format),
+            self._format,
             self._file_schema,
             tuple(name for name in self._columns if name != self._row_column),
-            rules_of(options, is_sparse=is_sparse),
+            rules_of(options, is_sparse=self._format.is_sparse),
             on_error=options.on_error,
             compression=options.compression,
             decompressed_max=options.decompressed_max,
             labels=self._labels,
         )
-        if self._columnar is None:
-            return Followed(decoder, self._place, row_column, self.polars_schema)
-        return FollowedColumns(decoder, self._place, row_column, self.polars_schema, self._columnar)
+        return Followed(decoder, self._place, row_column, self.polars_schema)
 
     def _given_schema(self) -> pl.Schema | None:
         return None if self._options.schema is None else pl.Schema(self._options.schema)
@@ -451,14 +458,10 @@ class FollowSource:
         schemas = []
         for seen in sorted(watch.look(), key=lambda seen: oldest_first(seen.path))[:_INFERRED_FILES]:
             try:
-                if self._stream is None:
-                    assert self._columnar is not None
-                    schemas.append(self._columnar.footer(seen.path)[0])
-                    continue
                 with decompressed(
                     self._place.open(seen.path), seen.path, compression=self._options.compression
                 ) as stream:
-                    schemas.append(self._stream.schema(stream, seen.path))
+                    schemas.append(self._format.schema(stream, seen.path))
             except (DataError, *LIBRARY_ERRORS):
                 continue  # not complete yet, perhaps: reading it will tell
         watch.close()
@@ -516,6 +519,11 @@ class AloneReader:
         """Let go of everything."""
         self._reader.close()
         self._following.close()
+
+
+def _in_parts(footed: StreamFormat | Format, options: FileOptions) -> StreamFormat:
+    """Files with a footer, read from front to back as all others."""
+    return (ParquetParts if footed.name == "Parquet" else IpcParts)(options.decompressed_max)
 
 
 class _HiveValues(dict[str, tuple[object, ...]]):

@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 import polars as pl
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.conform import Fit, fit
-from arrowstream.connectors.files.streams import Block
 from arrowstream.connectors.files.tail import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from arrowstream.connectors.files.columnar import Format
+    from arrowstream.connectors.files.conform import Fit
     from arrowstream.connectors.files.contents import Content
     from arrowstream.connectors.files.decoder import Decoder
     from arrowstream.connectors.files.places import Place
+    from arrowstream.connectors.files.streams import Block
 
 _HEAD_BYTES = 64 << 10  # a header is within them, or is none
 _HEADLESS = (0, 1)  # where the first line of a file without a header begins: bytes before it, its number
-_PART_ROWS_MAX = 1 << 18  # of Parquet and IPC files at once
 
 
 class Reading(NamedTuple):
@@ -36,7 +34,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """Reads contents of a byte-stream format.
+    """Reads contents.
 
     Parameters
     ----------
@@ -97,6 +95,11 @@ class Followed:
         path = content.seen.path
         if descriptor is None:
             stream = self.place.open(path)
+        elif self.decoder.format.has_types:  # some of their readers open the file again, by its path
+            stream = self.place.open(path)
+            if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(descriptor)):
+                stream.close()
+                raise FileNotFoundError(path)
         else:
             stream = cast("BinaryIO", os.fdopen(os.dup(descriptor), "rb"))
             stream.seek(0)
@@ -122,39 +125,3 @@ class Followed:
             numbered = pl.when(good).then(self.row_column).alias(self.row_column)
             frame = frame.with_columns(numbered)
         return frame, 0
-
-
-@dataclass(frozen=True, slots=True)
-class FollowedColumns(Followed):
-    """Reads contents of Parquet and IPC files, part by part."""
-
-    format: Format
-
-    @property
-    def name(self) -> str:
-        """Of the format."""
-        return self.format.name
-
-    def blocks(self, content: Content, descriptor: int | None) -> Iterator[Block]:  # noqa: ARG002
-        """See `Followed`; `resume` is how many rows have been read."""
-        path = content.seen.path
-        begin = int(content.progress.resume or 0)  # type: ignore[arg-type]
-        decoder = self.decoder
-        wanted = [name for name in decoder.columns if name in decoder.schema]
-        if not self.place.is_local:
-            with self.place.open(path) as stream:
-                frame = pl.read_parquet(stream) if self.format.name == "Parquet" else pl.read_ipc(stream)
-            parts: tuple[int, ...] = (frame.height,)
-            scan, written = frame.lazy(), frame.schema
-        else:
-            written, parts = self.format.footer(path)
-            scan = self.format.scan([path])
-        fitting = fit(path, written, decoder.schema, wanted, decoder.rules)
-        end = 0
-        for rows in parts:
-            end += rows
-            while begin < end:
-                size = min(end - begin, _PART_ROWS_MAX)
-                frame = scan.select(fitting.reads).slice(begin, size).collect(engine="streaming")
-                begin += size
-                yield Block(decoder.shaped(frame, path, fitting), begin)

@@ -76,7 +76,7 @@ class Follower:
     tails
         Whether uncompressed files are read as they grow; else every file is read once, as a whole.
     is_complete
-        Whether the end of a file says that it is complete (None: nothing does, it has to settle).
+        Whether the end of a file says that it is complete; raises if it is not, None if nothing says so.
     compression
         Of the files.
     state, positions
@@ -89,7 +89,7 @@ class Follower:
         *,
         clock_by: ClockBy,
         tails: bool,
-        is_complete: Callable[[Seen], bool] | None,
+        is_complete: Callable[[Seen], bool | None],
         compression: Compression,
         state: Json,
         positions: Mapping[str, Position],
@@ -125,6 +125,9 @@ class Follower:
 
     def poll(self, timeout_s: float) -> list[str]:
         """Partitions that have something to read, which may be new; waits for a change until the timeout."""
+        with self._lock:
+            if any(self._queues.values()):  # a reader that has paused has to be woken
+                timeout_s = min(timeout_s, _AGAIN_S)
         if self._again and self._looks:
             time.sleep(min(timeout_s, _AGAIN_S))  # what is waited for is a thread that reads
         if self._again or self._watch.wait(timeout_s):
@@ -683,13 +686,12 @@ class Follower:
         return bool(before) and seen.mtime_ns > min(before)
 
     def _has_settled(self, seen: Seen) -> bool:
-        if self._is_complete is not None:
-            try:
-                if self._is_complete(seen):
-                    return True
-            except (*LIBRARY_ERRORS, DataError):
-                pass
-            return self._wait(seen, "is not complete yet") >= INVALID_S
+        try:
+            is_complete = self._is_complete(seen)
+        except (*LIBRARY_ERRORS, DataError):
+            is_complete = False
+        if is_complete is not None:
+            return is_complete or self._wait(seen, "is not complete yet") >= INVALID_S
         if _age_s(seen) >= SETTLE_S and seen.file not in self._waiting:
             return True
         return self._wait(seen, "has just been written") >= SETTLE_S

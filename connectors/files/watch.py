@@ -229,14 +229,14 @@ class PolledWatch:
     find
         Gives all files there are now. OSError and retryable ConnectorError: none are known at the moment.
     every_s
-        How often to ask.
+        How often to ask; None: REMOTE_LOOK_S.
     """
 
-    def __init__(self, find: Callable[[], list[Seen]], every_s: float = REMOTE_LOOK_S) -> None:
+    def __init__(self, find: Callable[[], list[Seen]], every_s: float | None = None) -> None:
         self.trouble: str | None = None
         self.is_away = False
         self._find = find
-        self._every_s = every_s
+        self._every_s = REMOTE_LOOK_S if every_s is None else every_s
         self._looked_s = -float("inf")
         self._closed = threading.Event()
 
