@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrowstream.config import END_OF_TIME
+from arrowstream.connectors.files.caps import row_bytes
+from arrowstream.connectors.files.ipc_sizes import file_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +29,14 @@ _PARQUET_UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns
 
 
 class Footer(NamedTuple):
-    """Schema of a file, and the number of rows of each part that has statistics of its own.
+    """Schema of a file, and of each part that has statistics of its own its rows and its bytes in memory.
 
     The tail of an IPC file does not tell the rows: there are no parts then.
     """
 
     schema: pl.Schema
     part_rows: tuple[int, ...]
+    part_bytes: tuple[int, ...]
 
 
 class Format(Protocol):
@@ -86,8 +89,12 @@ class ParquetFormat:
     def footer(self, file: str | bytes) -> Footer:
         """See `Format`."""
         metadata = _parquet_metadata(file)
-        rows = tuple(metadata.row_group(index).num_rows for index in range(metadata.num_row_groups))
-        return Footer(pl.Schema(pl.read_parquet_schema(_readable(file))), rows)
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        schema = pl.Schema(pl.read_parquet_schema(_readable(file)))
+        part_rows = tuple(group.num_rows for group in groups)
+        size = row_bytes(schema)
+        part_bytes = tuple(max(group.total_byte_size, group.num_rows * size) for group in groups)
+        return Footer(schema, part_rows, part_bytes)
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
@@ -140,9 +147,11 @@ class IpcFormat:
         if isinstance(file, bytes):
             head = _IPC_HEAD + file
             with pa.ipc.open_file(pa.BufferReader(head)):  # says better what is wrong
-                return Footer(pl.Schema(pl.read_ipc_schema(io.BytesIO(head))), ())
+                return Footer(pl.Schema(pl.read_ipc_schema(io.BytesIO(head))), (), ())
         with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
-            return Footer(pl.Schema(pl.read_ipc_schema(file)), (reader.count_rows(),))
+            # Polars takes the memory that a batch asks for, or ends the process.
+            largest = max((size.decoded_bytes for size in file_sizes(stream, self.tail(stream))), default=0)
+            return Footer(pl.Schema(pl.read_ipc_schema(file)), (reader.count_rows(),), (largest,))
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import polars as pl
 
 from arrowstream.config import END_OF_TIME
+from arrowstream.connectors.files.caps import check_parts
 from arrowstream.connectors.files.columnar import Footer, Format, IpcFormat, ParquetFormat
 from arrowstream.connectors.files.conform import differences
 from arrowstream.connectors.files.decoder import Decoder
@@ -246,6 +247,8 @@ class ColumnarSource(FileSource):
             try:
                 tail = None if self._place.is_local else self._tail(file)
                 footer = self.format.footer(file.path if tail is None else tail)
+                if self._options.on_error == "raise":  # else a part that is too large costs only itself
+                    check_parts(file.path, footer, file.size_bytes, self._options.decompressed_max)
             except (ArrowStreamError, *LIBRARY_ERRORS) as error:
                 told = translated(error, file.path, self.format.name)
                 if self._options.on_error == "raise" or not isinstance(told, DataError):

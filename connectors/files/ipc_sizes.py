@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from arrowstream.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _CONTINUATION = 0xFFFFFFFF
 _BLOCK_BYTES = 24
@@ -121,13 +125,15 @@ def blocks(tail: bytes) -> tuple[list[IpcBlock], list[IpcBlock]]:
         raise DataError("the footer points out of itself") from error
 
 
-def batch_size(message: bytes, block: IpcBlock) -> BatchSize:
+def batch_size(metadata: bytes, prefix: Callable[[int], bytes]) -> BatchSize:
     """The size of a batch, of record batches as well as dictionaries.
 
     Parameters
     ----------
-    message
-        The bytes of the block.
+    metadata
+        Of the message, with the sizes before it.
+    prefix
+        Gives the 8 bytes at a place in its body.
 
     Raises
     ------
@@ -135,12 +141,45 @@ def batch_size(message: bytes, block: IpcBlock) -> BatchSize:
         It is no such message.
     """
     try:
-        (first,) = struct.unpack_from("<I", message, 0)
+        (first,) = struct.unpack_from("<I", metadata, 0)
         start = 8 if first == _CONTINUATION else 4
-        root = _Table(message, start + struct.unpack_from("<I", message, start)[0])
-        return _batch_size(message, root, block.metadata_bytes)
+        root = _Table(metadata, start + struct.unpack_from("<I", metadata, start)[0])
+        return _batch_size(root, prefix)
     except (IndexError, struct.error) as error:
         raise DataError("the batch points out of itself") from error
+
+
+def file_sizes(stream: BinaryIO, tail: bytes) -> Iterator[BatchSize]:
+    """The sizes of all dictionaries and record batches of a file.
+
+    Raises
+    ------
+    DataError
+        A batch is not where the footer says, or none.
+    """
+    size_bytes = stream.seek(0, io.SEEK_END)
+    for block in (block for kind in blocks(tail) for block in kind):
+        yield block_size(stream, block, size_bytes)
+
+
+def block_size(stream: BinaryIO, block: IpcBlock, size_bytes: int) -> BatchSize:
+    """The size of the batch in a block of a file of `size_bytes`.
+
+    Raises
+    ------
+    DataError
+        It is not there.
+    """
+    if min(block) < 0 or block.end > size_bytes:
+        raise DataError("it is said to lie outside of the file")
+    body = block.start + block.metadata_bytes
+
+    def prefix(offset: int) -> bytes:
+        stream.seek(body + _checked(offset))
+        return stream.read(_PREFIX_BYTES)
+
+    stream.seek(block.start)
+    return batch_size(stream.read(block.metadata_bytes), prefix)
 
 
 class _Table(NamedTuple):
@@ -185,7 +224,8 @@ def _blocks(footer: _Table, index: int) -> list[IpcBlock]:
     return [IpcBlock(*block) for block in struct.iter_unpack("<qi4xq", items)]
 
 
-def _batch_size(message: bytes, root: _Table, body: int) -> BatchSize:
+def _batch_size(root: _Table, prefix: Callable[[int], bytes]) -> BatchSize:
+    message = root.buffer
     kind = root.field(1)
     header = root.table(2)
     if kind is not None and header is not None and message[kind] == _DICTIONARY_BATCH:
@@ -203,7 +243,7 @@ def _batch_size(message: bytes, root: _Table, body: int) -> BatchSize:
     total = 0
     for offset, size in buffers:
         if size >= _PREFIX_BYTES:
-            (decoded,) = struct.unpack_from("<q", message, _checked(body + offset))
+            (decoded,) = struct.unpack("<q", prefix(offset))
             total += size - _PREFIX_BYTES if decoded == -1 else decoded
             if decoded < -1:
                 raise DataError("a buffer has a size below zero")

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arrowstream.connectors.files.arrow_frames import as_frame
+from arrowstream.connectors.files.caps import check_cap, check_rows, row_bytes
 from arrowstream.connectors.files.columnar import TAIL_BYTES, IpcFormat, ParquetFormat
-from arrowstream.connectors.files.compression import FLOOR_BYTES, RATIO_MAX
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, changed, translated
-from arrowstream.connectors.files.ipc_sizes import IpcBlock, batch_size, blocks
+from arrowstream.connectors.files.ipc_sizes import IpcBlock, block_size, blocks
 from arrowstream.connectors.files.remote_files import RemoteStream, joined
 from arrowstream.connectors.files.streams import Block, DeadSlot, with_dead
 from arrowstream.errors import ConnectorError, DataError
@@ -33,8 +33,6 @@ _CHUNK_BYTES = 16 << 20  # of rows that are handed on at once
 _COPY_BYTES = 1 << 20  # at once, of a file that has to be copied
 _AHEAD_BYTES = 32 << 20  # of compressed parts that are fetched while others are decoded
 _BATCH_ROWS = 1 << 17  # decoded at once
-_ROWS_MAX = 2**32 - 2  # of a frame of Polars
-_VIEW_BYTES = 16  # of a string, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +286,9 @@ class _RowGroups:
 
     def _check_size(self, index: int) -> None:
         rows = self._groups[index].num_rows
-        if not 0 <= rows <= _ROWS_MAX:
-            raise DataError(f"it is said to have {rows:,} rows")
+        check_rows(rows)
         chunks = self._chunks(index)
-        value_bytes = sum(_value_bytes(dtype) for dtype in self._schema.dtypes())
-        decoded = max(rows * value_bytes, sum(chunk.total_uncompressed_size for chunk in chunks))
+        decoded = max(rows * row_bytes(self._schema), sum(chunk.total_uncompressed_size for chunk in chunks))
         stored = min(self._size_bytes, sum(max(0, chunk.total_compressed_size) for chunk in chunks))
         check_cap(decoded, stored, self._cap_bytes)
 
@@ -354,14 +350,9 @@ class _RecordBatches:
                 self._stream.prefetch([(block.start, block.end)])
 
     def _check_size(self, block: IpcBlock) -> None:
-        start, metadata_bytes, body_bytes = block
-        if min(block) < 0 or start + metadata_bytes + body_bytes > self._size_bytes:
-            raise DataError("it is said to lie outside of the file")
-        self._stream.seek(start)
-        size = batch_size(self._stream.read(metadata_bytes + body_bytes), block)
-        if not 0 <= size.rows <= _ROWS_MAX:
-            raise DataError(f"it is said to have {size.rows:,} rows")
-        check_cap(size.decoded_bytes, body_bytes, self._cap_bytes)
+        size = block_size(self._stream, block, self._size_bytes)
+        check_rows(size.rows)
+        check_cap(size.decoded_bytes, block.body_bytes, self._cap_bytes)
 
 
 class _Disk:
@@ -403,27 +394,3 @@ def _seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
         copy.flush()
         with open(copy.name, "rb") as file:  # noqa: PTH123 - a plain buffered file
             yield file
-
-
-def check_cap(decoded_bytes: int, stored_bytes: int, decompressed_max: int | None) -> None:
-    """Raise DataError for what would take too much memory."""
-    cap = decompressed_max
-    rule = "decompressed_max"
-    if cap is None:
-        cap = max(FLOOR_BYTES, RATIO_MAX * stored_bytes)
-        rule = f"the default of decompressed_max, {RATIO_MAX:,} times what is stored"
-    if decoded_bytes > cap:
-        raise DataError(
-            f"it holds {decoded_bytes:,} bytes when decompressed, more than {cap:,}: the cap of {rule}",
-            hint="if the file is meant to be that large, give a larger decompressed_max=",
-        )
-
-
-def _value_bytes(dtype: pl.DataType) -> int:
-    """What a value takes in memory, at least."""
-    if dtype in {pl.String, pl.Binary}:
-        return _VIEW_BYTES
-    if dtype.is_nested() or dtype in {pl.Boolean, pl.Null}:
-        return 0
-    digits = "".join(filter(str.isdigit, str(pl.Series([], dtype=dtype).to_physical().dtype)))
-    return int(digits or 8) // 8

@@ -480,3 +480,23 @@ def test_mutated_files_are_errors_or_answers(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_many_mutated_files_are_errors_or_answers(tmp_path, suffix):
     fuzzed(tmp_path, suffix, range(1000, 11_000))
+
+
+def test_a_bomb_among_parts_is_refused_before_a_byte_is_decoded(tmp_path):
+    bomb = pl.DataFrame({"id": [1], "s": ["a" * 5_000_000]})
+    for suffix in (".parquet", ".arrow"):
+        folder = tmp_path / suffix
+        folder.mkdir()
+        if suffix == ".parquet":
+            bomb.write_parquet(folder / "f1.parquet")
+        else:
+            bomb.write_ipc(folder / "f1.arrow", compression="zstd")
+        write(folder / f"f2{suffix}", bomb.with_columns(s=pl.lit("b")))
+        assert rows_of(source_of(folder)).height == 2
+        with pytest.raises(
+            DataError, match=r"f1\..* is too large: it holds 5,000,\d+ bytes .* of decompressed_max"
+        ):
+            source_of(folder, FileOptions(decompressed_max=1 << 20))
+        found = rows_of(source_of(folder, FileOptions(decompressed_max=1 << 20, on_error="dead_letter")))
+        assert found["id"].to_list() == [None, 1]
+        assert "the cap of decompressed_max" in found[DEAD][0]["error"]
