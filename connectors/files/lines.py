@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from arrowstream.config import DEAD_DTYPE
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
-from arrowstream.connectors.files.streams import BLOCK_BYTES, DeadSlot, skip
+from arrowstream.connectors.files.streams import BLOCK_BYTES, interleaved, skip
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 
 if TYPE_CHECKING:
@@ -268,34 +269,55 @@ def all_but(count: int, places: Iterable[int]) -> np.ndarray[Any, Any]:
     return mask
 
 
-def dead_slots(
-    records: Records, errors: Mapping[int, str], first_line: int, *, path: str, on_error: OnError
-) -> list[DeadSlot]:
-    """What is wrong with some of the records of a piece that begins on line `first_line`.
+def with_errors(
+    rows: pl.DataFrame,
+    slots: np.ndarray[Any, Any],
+    records: Records,
+    errors: Mapping[int, str],
+    *,
+    first_line: int,
+    path: str,
+    on_error: OnError,
+) -> pl.DataFrame:
+    """Rows with dead slots among them, of a piece that begins on line `first_line`.
+
+    `slots` says of which of the records each row is, `errors` what is wrong with some: they have no row, or
+    one that is left out.
 
     Raises
     ------
     DataError
         With on_error="raise", for the first of them.
     """
-    dead = []
-    for slot in sorted(errors):
-        line = first_line + int(records.lines[slot])
-        original = records.at(slot)
-        if on_error == "raise":
-            raise DataError(
-                f"{path}, line {line}: {errors[slot]}: {shown(original)}",
-                hint='mend the line, or leave bad lines out: on_error="skip" or "dead_letter"',
-            )
-        dead.append(DeadSlot(slot, original[:_ORIGINAL_BYTES_MAX], errors[slot], f"line {line}"))
-    return dead
+    bad = np.sort(np.fromiter(errors, np.int64, len(errors)))
+    lines = (records.lines[bad] + first_line).tolist()
+    if on_error == "raise":
+        first = int(bad[0])
+        raise DataError(
+            f"{path}, line {lines[0]}: {errors[first]}: {shown(records.at(first))}",
+            hint='mend the line, or leave bad lines out: on_error="skip" or "dead_letter"',
+        )
+    starts = records.starts[bad].tolist()
+    ends = np.minimum(records.ends[bad], records.starts[bad] + _ORIGINAL_BYTES_MAX).tolist()
+    letters = pl.DataFrame(
+        {
+            "original": [records.data[start:end] for start, end in zip(starts, ends, strict=True)],
+            "error": [errors[slot] for slot in bad.tolist()],
+            "source": [path] * len(lines),
+            "position": [f"line {line}" for line in lines],
+        },
+        {field.name: field.dtype for field in DEAD_DTYPE.fields},
+    )
+    row_of = np.full(len(records), -1, np.int64)
+    row_of[slots] = np.arange(len(slots))
+    row_of[bad] = -1
+    return interleaved(rows, row_of, letters.to_struct())
 
 
 def shown(text: bytes | str) -> str:
     """Some text in a message."""
     told = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    cut_off = "…" if len(told) > _SHOWN_CHARACTERS_MAX else ""
-    return f'"{told[:_SHOWN_CHARACTERS_MAX]}{cut_off}"'
+    return f'"{told}"' if len(told) <= _SHOWN_CHARACTERS_MAX else f'"{told[:_SHOWN_CHARACTERS_MAX]}…"'
 
 
 def first_failing(parts: Sequence[Piece], works: Callable[[Sequence[Piece]], bool]) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -184,16 +184,22 @@ def with_dead(rows: pl.DataFrame, dead: Sequence[DeadSlot], path: str) -> pl.Dat
     if not dead:
         return rows
     is_row = np.ones(rows.height + len(dead), np.bool_)
-    slots = np.fromiter((letter.slot for letter in dead), np.int64, len(dead))
-    is_row[slots] = False
-    where = pl.Series(np.cumsum(is_row) - 1).set(~pl.Series(is_row), None)
-    letters = pl.Series(
-        DEAD,
-        [
-            {"original": letter.original, "error": letter.error, "source": path, "position": letter.position}
-            for letter in dead
-        ],
-        DEAD_DTYPE,
+    is_row[[letter.slot for letter in dead]] = False
+    letters = [
+        {"original": letter.original, "error": letter.error, "source": path, "position": letter.position}
+        for letter in dead
+    ]
+    return interleaved(
+        rows, np.where(is_row, np.cumsum(is_row) - 1, -1), pl.Series(DEAD, letters, DEAD_DTYPE)
     )
-    which = pl.Series(np.cumsum(~is_row) - 1).set(pl.Series(is_row), None)
-    return rows.select(pl.all().gather(where)).with_columns(letters.gather(which))
+
+
+def interleaved(rows: pl.DataFrame, row_of: np.ndarray[Any, Any], letters: pl.Series) -> pl.DataFrame:
+    """Rows of a block, and a dead slot wherever a slot has no row.
+
+    Shape   row_of: int64[n], -1: none; letters: one of DEAD_DTYPE for each of these; returns [n], with DEAD
+    """
+    is_dead = row_of < 0
+    where = pl.Series(row_of).set(pl.Series(is_dead), None)
+    which = pl.Series(np.cumsum(is_dead) - 1).set(pl.Series(~is_dead), None)
+    return rows.select(pl.all().gather(where)).with_columns(letters.alias(DEAD).gather(which))

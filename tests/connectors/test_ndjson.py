@@ -172,7 +172,7 @@ def test_types_that_no_json_can_be_are_refused():
     ("line", "message"),
     [
         (b'{"a":tru}', "no JSON: Expecting value at character 6"),
-        (b"[1]", "no JSON object"),
+        (b"[1]", "no JSON object, which begins with { and ends with }"),
         (b'{"a":"x"}', "\"x\" in column 'a' is no Int64"),
         (b'{"a":1}}', "no JSON: Extra data at character 8"),
         (b'{"a":NaN}', "no JSON that can be read"),

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from arrowstream.connectors.files.csv.quotes import scan
-from arrowstream.connectors.files.lines import Records, all_but, dead_slots, shown
-from arrowstream.connectors.files.streams import Block, with_dead
+from arrowstream.connectors.files.lines import Records, all_but, shown, with_errors
+from arrowstream.connectors.files.streams import Block
 from arrowstream.connectors.files.text import FALSE, TRUE, arrow_type, converted, decoded
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _NO_ROWS = "Empty CSV file"
 _BINARY = pa.binary()
 _CHUNK_BYTES_MIN = 1 << 16
 _NEWLINE, _RETURN = 10, 13
-_PAIRS_AT_ONCE = 1 << 15
+_NO_SLOTS = np.zeros(0, np.int64)
+_PAIRS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,21 +138,28 @@ class CsvDecoder:
 
     def block(self, piece: Cut[Quoting]) -> Block:
         """Rows and dead slots of a piece."""
-        rows, records, errors = self._rows(piece)
-        if errors:
-            assert records is not None, "errors are found by record"
-            dead = dead_slots(records, errors, piece.line, path=self._path, on_error=self._on_error)
-            if swap := self._dialect.swap:
-                dead = [slot._replace(original=(slot.original or b"").translate(swap)) for slot in dead]
-            rows = with_dead(rows, dead, self._path)
+        rows, slots, records, errors = self._rows(piece)
+        if records is not None:
+            rows = with_errors(
+                rows,
+                slots,
+                self._unswapped(records),
+                errors,
+                first_line=piece.line,
+                path=self._path,
+                on_error=self._on_error,
+            )
         return Block(rows, piece.resume)
 
     def rows(self, piece: Cut[Quoting]) -> pl.DataFrame:
         """The good rows of a piece."""
-        return self._rows(piece)[0]
+        rows, slots, records, errors = self._rows(piece)
+        return rows if records is None else rows.filter(pl.Series(all_but(len(records), errors)[slots]))
 
-    def _rows(self, piece: Cut[Quoting]) -> tuple[pl.DataFrame, Records | None, dict[int, str]]:
-        """Good rows, the records of all slots (if there is anything bad), and what is wrong by slot."""
+    def _rows(
+        self, piece: Cut[Quoting]
+    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any], Records | None, dict[int, str]]:
+        """Rows and their slots, bad ones among them; records of all slots, if any is bad; what is wrong."""
         data, errors = piece.data, {}
         records = None
         if piece.found.malformed or self._has_comments(data) or _has_lone_return(data):
@@ -160,12 +168,17 @@ class CsvDecoder:
             data = records.take(all_but(len(records), errors)).joined()
         part = self._part(data, self._names)
         if not (errors or part.wrong or part.misshapen):
-            return part.frame, None, {}
+            return part.frame, _NO_SLOTS, None, {}
         records = self._records(piece) if records is None else records
         slots = np.flatnonzero(all_but(len(records), errors))
         rows, slots = self._with_ragged(part, records, slots, errors)
-        good = all_but(len(records), errors)[slots]
-        return rows if good.all() else rows.filter(pl.Series(good)), records, errors
+        return rows, slots, records if errors else None, errors
+
+    def _unswapped(self, records: Records) -> Records:
+        swap = self._dialect.swap
+        if swap is None:
+            return records
+        return Records(records.data.translate(swap), records.starts, records.ends, records.lines)
 
     def _with_ragged(
         self, part: _Part, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
@@ -330,8 +343,10 @@ class CsvDecoder:
                 values, bad = converted(text, dtype, empty_is_null=True)
                 for row in np.flatnonzero(no_text).tolist():
                     wrong.setdefault(row, f"column '{name}' is no UTF-8")
-                for row in np.flatnonzero(bad).tolist():
-                    wrong.setdefault(row, f"{shown(column[row])} in column '{name}' is no {dtype}")
+                told = f" in column '{name}' is no {dtype}"
+                texts = text.filter(pl.Series(bad)).to_list() if bad.any() else []
+                for row, value in zip(np.flatnonzero(bad).tolist(), texts, strict=True):
+                    wrong.setdefault(row, shown(value) + told)
                 column = values
             elif isinstance(dtype, pl.String) and not self._dialect.empty_is_null:
                 column = self._dialect.plain(column)

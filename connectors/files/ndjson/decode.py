@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
-from arrowstream.connectors.files.lines import Records, all_but, dead_slots, first_failing, shown
+from arrowstream.connectors.files.lines import Records, all_but, first_failing, shown, with_errors
 from arrowstream.connectors.files.ndjson.carrier import (
     carried,
     carrier,
@@ -25,7 +25,7 @@ from arrowstream.connectors.files.ndjson.carrier import (
     rounded,
 )
 from arrowstream.connectors.files.ndjson.inference import first_wins
-from arrowstream.connectors.files.streams import Block, with_dead
+from arrowstream.connectors.files.streams import Block
 from arrowstream.connectors.files.text import decoded
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from arrowstream.connectors.files.lines import Cut, Whole
     from arrowstream.types import OnError
 
-NO_OBJECT = "no JSON object"
+NO_OBJECT = "no JSON object, which begins with { and ends with }"
 NO_REASON = "no JSON that can be read"
 HALF_PAIR = "half of a surrogate pair is no character"
 
@@ -65,35 +65,32 @@ class NdjsonDecoder:
 
     def block(self, piece: Cut[Whole]) -> Block:
         """Rows and dead slots of a piece."""
-        rows, records, errors = self._rows(piece.data)
-        if errors:
-            assert records is not None, "errors are found by record"
-            dead = dead_slots(records, errors, piece.line, path=self._path, on_error=self._on_error)
-            rows = with_dead(rows, dead, self._path)
-        return Block(rows, piece.resume)
-
-    def _rows(self, data: bytes) -> tuple[pl.DataFrame, Records | None, dict[int, str]]:
-        """Good rows, the records of all slots (if there is anything bad), and what is wrong by slot."""
+        data = piece.data
         records: Records | None = None
         errors: dict[int, str] = {}
+        frame: pl.DataFrame | None = None
         if b"\\" in data and _has_half_pair(data):
             records = _records(data)
             errors = _with_half_pair(records)
-            frame = None
         else:
             frame = self._parsed(data)
-        if frame is None:
+        if frame is not None:
+            slots = np.arange(frame.height)
+        else:
             records = _records(data) if records is None else records
-            frame = self._singled_out(records, errors)
-        rows, wrong = self._converted(frame, data, records, errors)
-        if not errors and not wrong:
-            return rows, None, {}
-        records = _records(data) if records is None else records
-        if wrong:
-            slots = np.flatnonzero(all_but(len(records), errors))
-            rows = rows.filter(pl.Series(all_but(rows.height, wrong)))
-            errors.update((int(slots[row]), error) for row, error in wrong.items())
-        return rows, records, errors
+            frame, slots = self._singled_out(records, errors)
+        rows = self._converted(frame, slots, data, errors)
+        if errors:
+            rows = with_errors(
+                rows,
+                slots,
+                _records(data) if records is None else records,
+                errors,
+                first_line=piece.line,
+                path=self._path,
+                on_error=self._on_error,
+            )
+        return Block(rows, piece.resume)
 
     def _parsed(self, data: bytes, *, ignore_errors: bool = False) -> pl.DataFrame | None:
         """None if Polars refuses it."""
@@ -102,25 +99,30 @@ class NdjsonDecoder:
         except LIBRARY_ERRORS:
             return None
 
-    def _singled_out(self, records: Records, errors: dict[int, str]) -> pl.DataFrame:
-        """The rows of the records that are good; what is wrong with the others is added to `errors`."""
-        _no_objects(records, errors)
+    def _singled_out(
+        self, records: Records, errors: dict[int, str]
+    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
+        """Rows of the records that are JSON, and their slots; what is wrong with any is added to `errors`."""
+        _add_no_objects(records, errors)
         frame = self._lenient(records, errors)
         if frame is None:
-            self._no_json(records, errors)
+            self._add_no_json(records, errors)
             frame = self._lenient(records, errors)
-            assert frame is not None, "each record has been parsed alone"
+        if frame is None:
+            self._add_refused(records, np.flatnonzero(all_but(len(records), errors)), errors)
+            frame = self._lenient(records, errors)
+        assert frame is not None, "each record has been parsed alone"
         slots = np.flatnonzero(all_but(len(records), errors))
-        mismatched = self._mismatched(frame, records, slots)
-        errors.update((int(slots[row]), error) for row, error in mismatched.items())
-        return frame.filter(pl.Series(all_but(frame.height, mismatched))) if mismatched else frame
+        assert len(slots) == frame.height, "a record is a row"
+        self._add_mismatched(frame, records, slots, errors)
+        return frame, slots
 
     def _lenient(self, records: Records, errors: dict[int, str]) -> pl.DataFrame | None:
         good = records.take(all_but(len(records), errors)).joined()
         return self._parsed(good, ignore_errors=True) if good else self._carriers.to_frame()
 
-    def _no_json(self, records: Records, errors: dict[int, str]) -> None:
-        """Records that Polars' parser refuses: it is asked about what others do not agree on."""
+    def _add_no_json(self, records: Records, errors: dict[int, str]) -> None:
+        """Records that other parsers refuse; Polars is asked about what they do not agree on."""
         slots = np.flatnonzero(all_but(len(records), errors))
         texts, _ = decoded(records.take(slots).content())
         unsure = []
@@ -131,8 +133,6 @@ class NdjsonDecoder:
             else:
                 errors[slot] = error
         self._add_refused(records, np.array(unsure, np.int64), errors)
-        if self._lenient(records, errors) is None:
-            self._add_refused(records, np.flatnonzero(all_but(len(records), errors)), errors)
 
     def _add_refused(self, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]) -> None:
         def works(part: Sequence[int]) -> bool:
@@ -142,59 +142,64 @@ class NdjsonDecoder:
         found = first_failing(slots.tolist(), works)
         errors.update((slot, _complaint(records.at(slot))) for slot in slots[list(found)].tolist())
 
-    def _mismatched(
-        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any]
-    ) -> dict[int, str]:
-        """Rows in which a value of another type has become a null, and what is wrong with them."""
+    def _add_mismatched(
+        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
+    ) -> None:
+        """Rows in which a value of another type has become a null."""
         flat = [
             name for name, dtype in self._carriers.items() if not (dtype.is_nested() or dtype == pl.String)
         ]
-        wrong = self._mismatched_flat(frame.select(flat), records, slots) if flat else {}
+        if flat:
+            self._add_mismatched_flat(frame.select(flat), records, slots, errors)
         for name, dtype in self._carriers.items():
             if dtype.is_nested():
-                for row in np.flatnonzero(has_null(frame.get_column(name))).tolist():
-                    value = json.loads(records.at(int(slots[row])), object_pairs_hook=first_wins).get(name)
+                for slot in slots[has_null(frame.get_column(name))].tolist():
+                    value = json.loads(records.at(slot), object_pairs_hook=first_wins).get(name)
                     if not fits(value, dtype):
-                        wrong.setdefault(row, _mismatch(name, self._schema[name], json.dumps(value)))
-        return wrong
+                        errors.setdefault(slot, shown(json.dumps(value)) + self._told(name))
 
-    def _mismatched_flat(
-        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any]
-    ) -> dict[int, str]:
-        rows = frame.select(pl.any_horizontal(pl.all().is_null())).to_series().arg_true()
-        if rows.is_empty():
-            return {}
-        texts = pl.read_ndjson(
-            records.take(slots[rows.to_numpy()]).joined(), schema=dict.fromkeys(frame.columns, pl.String)
-        )
-        wrong: dict[int, str] = {}
-        for column in frame[rows].iter_columns():
+    def _add_mismatched_flat(
+        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
+    ) -> None:
+        """Those that are not null when they are read as text."""
+        has_null_value = frame.select(pl.any_horizontal(pl.all().is_null())).to_series()
+        asked = slots[has_null_value.to_numpy()]
+        if not len(asked):
+            return
+        texts = pl.read_ndjson(records.take(asked).joined(), schema=dict.fromkeys(frame.columns, pl.String))
+        for column in frame.filter(has_null_value).iter_columns():
             text = texts.get_column(column.name)
-            for place in (column.is_null() & text.is_not_null()).arg_true():
-                wrong.setdefault(rows[place], _mismatch(column.name, self._schema[column.name], text[place]))
-        return wrong
+            bad = column.is_null() & text.is_not_null()
+            told = self._told(column.name)
+            for slot, value in zip(asked[bad.to_numpy()].tolist(), text.filter(bad).to_list(), strict=True):
+                errors.setdefault(slot, shown(value) + told)
 
     def _converted(
-        self, frame: pl.DataFrame, data: bytes, records: Records | None, errors: dict[int, str]
-    ) -> tuple[pl.DataFrame, dict[int, str]]:
-        """Carriers to what they carry, and what is wrong by row."""
-        wrong: dict[int, str] = {}
+        self, frame: pl.DataFrame, slots: np.ndarray[Any, Any], data: bytes, errors: dict[int, str]
+    ) -> pl.DataFrame:
+        """Carriers to what they carry; what cannot be is added to `errors`."""
         columns = []
         for name, dtype in self._schema.items():
             column = frame.get_column(name)
             if self._carriers[name] != dtype:
                 doubtful = rounded(column, dtype)
                 if doubtful.any():
-                    records = _records(data) if records is None else records
-                    slots = np.flatnonzero(all_but(len(records), errors))
-                    lines = [records.at(slot) for slot in slots[doubtful].tolist()]
-                    column = reread(column, dtype, doubtful, lines)
-                values, bad = carried(column, dtype)
-                for row in np.flatnonzero(bad).tolist():
-                    wrong.setdefault(row, _mismatch(name, dtype, _told(column[row])))
-                column = values
+                    records = _records(data)
+                    column = reread(
+                        column, dtype, doubtful, [records.at(slot) for slot in slots[doubtful].tolist()]
+                    )
+                carrying, (column, bad) = column, carried(column, dtype)
+                if bad.any():
+                    told = self._told(name)
+                    values = carrying.filter(pl.Series(bad)).to_list()
+                    for slot, value in zip(slots[bad].tolist(), values, strict=True):
+                        text = value if isinstance(value, str) else json.dumps(value, default=str)
+                        errors.setdefault(slot, shown(text) + told)
             columns.append(column.alias(name))
-        return pl.DataFrame(columns), wrong
+        return pl.DataFrame(columns)
+
+    def _told(self, name: str) -> str:
+        return f" in column '{name}' is no {self._schema[name]}"
 
 
 def _records(data: bytes) -> Records:
@@ -206,14 +211,14 @@ def _records(data: bytes) -> Records:
     return records.take(all_but(len(records), empty)) if empty else records
 
 
-def _no_objects(records: Records, errors: dict[int, str]) -> None:
-    """Add the records that do not begin and end as an object does."""
+def _add_no_objects(records: Records, errors: dict[int, str]) -> None:
+    """Records that do not begin and end as an object does."""
     lasts = np.frombuffer(records.data, np.uint8)[records.ends - 1]
     suspects = np.flatnonzero((_first_bytes(records) != _OBJECT_BEGIN) | (lasts != _OBJECT_END))
     for slot in suspects.tolist():
         record = records.at(slot).strip(_BLANKS)
         if not (record.startswith(b"{") and record.endswith(b"}")):
-            errors.setdefault(slot, _complaint(record))
+            errors.setdefault(slot, NO_OBJECT)
 
 
 def _first_bytes(records: Records) -> np.ndarray[Any, Any]:
@@ -232,14 +237,6 @@ def _with_half_pair(records: Records) -> dict[int, str]:
     places = np.fromiter((found.start() for found in _SURROGATE.finditer(view)), np.int64)
     suspects = np.unique(np.searchsorted(records.starts, places, side="right") - 1)
     return {slot: HALF_PAIR for slot in suspects.tolist() if slot >= 0 and _has_half_pair(records.at(slot))}
-
-
-def _mismatch(name: str, dtype: pl.DataType, told: str) -> str:
-    return f"{shown(told)} in column '{name}' is no {dtype}"
-
-
-def _told(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _complaint(record: bytes) -> str:
