@@ -135,6 +135,28 @@ def test_a_damaged_outbox_is_found_by_verify_and_by_the_run(crashed):
     assert "restore it from a copy" in str(caught.value)
 
 
+@pytest.mark.parametrize("how", ["changed", "gone", "added", "renamed", "all gone"])
+def test_a_damaged_outbox_of_several_files_is_found_by_verify_and_by_the_run(crashed, how):
+    outbox = next((crashed.root / ".out-ipc.arrowstream" / "outbox").glob("00000003-*"))
+    file = min(outbox.rglob("*.arrow"))
+    match how:
+        case "changed":
+            file.write_bytes(file.read_bytes()[::-1])
+        case "gone":
+            file.unlink()
+        case "added":
+            file.with_name("00009.arrow").write_bytes(b"")
+        case "renamed":
+            file.rename(file.with_name("00009.arrow"))
+        case _:
+            shutil.rmtree(outbox)
+    (finding,) = verify(crashed.state)
+    assert finding.file == str(outbox)
+    with pytest.raises(StateError, match=r"still to be published, (is damaged|cannot be read)") as caught:
+        crashed.run()
+    assert str(outbox) in str(caught.value)
+
+
 def test_a_checkpoint_that_was_set_back_stops(job, tmp_path):
     assert job.crash("prepare.before=raise@2")
     shutil.copytree(job.state, tmp_path / "old")
