@@ -228,12 +228,12 @@ def test_options_are_checked_before_the_job_counts_as_run(tmp_path, option, mess
     [
         (
             lambda s: s.sink_parquet(""),
-            "sink_parquet takes the path of a folder, not ''\n  hint: write sink_parquet",
+            "sink_parquet takes the path of a folder, a URL or a pl.PartitionBy, not ''\n  hint: write sink_",
         ),
-        (lambda s: s.sink_ipc(3), "sink_ipc takes the path of a folder, not 3"),
+        (lambda s: s.sink_ipc(3), "sink_ipc takes the path of a folder, a URL or a pl.PartitionBy, not 3"),
         (
-            lambda s: s.sink_parquet("s3://bucket/out"),
-            "sink_parquet writes to local folders only, not to 's3://",
+            lambda s: s.sink_parquet("https://host/out"),
+            "https://host/out can only be read\n  hint: write to a local folder",
         ),
         (
             lambda s: s.sink(print),
