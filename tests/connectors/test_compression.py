@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import subprocess
 import sys
 import textwrap
@@ -213,18 +214,32 @@ def test_what_comes_before_the_damage_does_not_depend_on_how_it_is_read(stored):
 @settings(max_examples=40, deadline=None)
 @given(where=st.floats(0, 1), to=st.binary(min_size=1, max_size=4))
 def test_any_damage_is_a_data_error_or_does_not_matter(codec, where, to):
+    read_damaged(WRITTEN_BY_OTHERS[codec](CONTENT[:20_000]), int(where * 20_000), to)
+
+
+@pytest.mark.soak
+def test_ten_thousand_damages(codec):
     stored = WRITTEN_BY_OTHERS[codec](CONTENT[:20_000])
-    at = int(where * len(stored))
+    chance = random.Random(codec)
+    for _ in range(10_000):
+        read_damaged(stored, chance.randrange(20_000), chance.randbytes(chance.randint(1, 4)))
+
+
+def read_damaged(stored, at, to):
+    """A typed error, or content: with a checksum the right one."""
+    at %= len(stored)
     with suppress(DataError):
-        read(stored[:at] + to + stored[at + len(to) :])
+        content = read(stored[:at] + to + stored[at + len(to) :])
+        if codec_of_content(stored) in {"gzip", "xz", "snappy"} and at > 20:
+            assert content == CONTENT[:20_000]
 
 
 def test_an_error_of_the_disk_is_no_damage(stored):
     class Failing(io.BytesIO):
-        def read(self, size=-1):
+        def read(self, size: int | None = -1):
             if self.tell() >= 100:
                 raise OSError(5, "Input/output error")
-            return super().read(min(size, 100))
+            return super().read(min(size or 0, 100))
 
     with pytest.raises(OSError, match="Input/output error"), decompressed(Failing(stored), "a") as stream:
         stream.read(1 << 20)
