@@ -379,18 +379,35 @@ def test_a_file_that_changes_in_the_middle(request, kind):
             stream.read()
 
 
-def test_a_weak_version_is_checked_at_the_end(web):
-    web.server.answers["/x.csv"] = lambda request: answer(request, content[0], ETag=f'W/"{len(content[0])}"')
-    content = [b"abc"]
+@pytest.mark.parametrize("size", [3, 1_000_000])
+def test_a_weak_version_is_checked_when_all_is_there(web, size):
+    content, version = bytes(size), [1]
+
+    def answer_weakly(request):
+        first, last = 0, size - 1
+        if (asked := request.headers.get("Range")) is not None:
+            first, last = map(int, asked.removeprefix("bytes=").split("-"))
+        answer(request, content[first : last + 1], 206, ETag=f'W/"{version[0]}"', X_Size=str(size))
+
+    web.server.answers["/x.csv"] = lambda request: (
+        answer(request, content, ETag=f'W/"{version[0]}"')
+        if request.command == "HEAD"
+        else answer_weakly(request)
+    )
     place = place_of(f"{web.url}/x.csv")
     (file,) = place.find(f"{web.url}/x.csv", CSV)
     with place.open(file) as stream:
-        assert stream.read() == b"abc"
+        assert stream.read() == content
     with place.open(file) as stream:
-        assert stream.read(3) == b"abc"
-        content[0] = b"abcd"
-        with pytest.raises(ConnectorError, match="has changed since"):
-            stream.read()
+        stream.read(1)
+        version[0] = 2
+        if size < 1000:
+            assert stream.read() == content[1:]  # came with the first byte
+        else:
+            with pytest.raises(ConnectorError, match="has changed since"):
+                stream.read()
+    with pytest.raises(ConnectorError, match="has changed since"), place.open(file) as stream:
+        stream.read()
 
 
 @pytest.mark.parametrize(
