@@ -84,6 +84,9 @@ DONE, FULL, GROW, BROKEN = range(4)
 BAD_COLUMNS = 4
 """Of `bad`: row, first byte, end, error + 16 * instruction of its first error."""
 
+VARINT_BYTES_MAX = 10
+"""Seven of 64 bits a byte."""
+
 VIEW_INLINE_MAX = 12
 """Text up to this length lives in its view."""
 
@@ -96,7 +99,7 @@ _ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 @kernel
 def _varint(p: Any) -> Any:
-    """The zigzag number at `p`, and where it ends: -1 if it has more than 64 bits. Reads up to ten bytes."""
+    """The zigzag number at `p`, and where it ends: -p if it has more than 64 bits. Reads up to ten bytes."""
     word = load_word(np.uint64(p))
     stop = ~word & _HIGH_BITS
     if word & np.uint64(0x80) == 0:
@@ -125,7 +128,7 @@ def _varint(p: Any) -> Any:
             raw |= byte << np.uint64(63)
             n = np.int64(10)
             if byte > 1:
-                return np.int64(0), np.int64(-1)
+                return np.int64(0), -p
     return np.int64(raw >> np.uint64(1)) ^ -np.int64(raw & np.uint64(1)), p + n
 
 
@@ -291,11 +294,12 @@ def decode(
         end = segments[3 * segment + 1]
     broken = NO_ERROR
     status = DONE
+    at = 0
     while True:
         if pc < 0:
             if remaining == 0:
                 if segment >= 0 and p != end:
-                    broken, pc = TOO_LONG, 0
+                    broken, at = TOO_LONG, 0
                     break
                 segment += 1
                 state[SEGMENT_ROW] = rows[0]
@@ -512,9 +516,12 @@ def decode(
     state[ERROR_PC] = error_pc
     state[STATUS] = status
     if broken != NO_ERROR:
+        # What was read behind the end does not count: it is not the same each time.
+        if p > end or (p < 0 and end + p < VARINT_BYTES_MAX):
+            broken = OVERRUN
         state[STATUS] = BROKEN
         state[ERROR] = broken
-        state[ERROR_PC] = pc
+        state[ERROR_PC] = at
 
 
 @kernel
@@ -538,13 +545,14 @@ def find_blocks(
     status = DONE
     while 3 * count < segments.size and at < size:
         records, p = _varint(base + at)
-        if p >= 0 and p - base >= size:
+        if p - base >= size or (p < 0 and size - at < VARINT_BYTES_MAX):
             break
         if p < 0 or records < 0:
             status = BROKEN
             break
+        left = base + size - p
         block_bytes, p = _varint(p)
-        if p >= 0 and p - base > size:
+        if p - base > size or (p < 0 and left < VARINT_BYTES_MAX):
             break
         if p < 0 or block_bytes < 0:
             status = BROKEN

@@ -159,6 +159,28 @@ def test_a_block_that_does_not_add_up_is_one_slot(name):
     assert read(raw)[DEAD][2]["original"] == text(b"c") + content
 
 
+@pytest.mark.parametrize(
+    "kind", ["int", ["null", "int"], ["null", "int", "string"], "string", {"type": "array", "items": "int"}]
+)
+def test_what_stands_behind_a_block_does_not_matter(kind):
+    def packed(content):
+        return zlib.compress(content, wbits=-15)
+
+    cut_short = b"\x82\x01\x00\x04"  # a record, and the first field of another
+    errors = set()
+    for behind in (b"\x00", b"\xff", b"\x02", b"\x05"):
+        raw = made(
+            {"n": "int", "v": kind},
+            block(2, packed(cut_short)),
+            block(9, packed(behind * 30)),
+            codec="deflate",
+        )
+        errors.add(slots(raw)[0])
+    ((_, error),) = errors
+    assert error.startswith("its 4 bytes are not 2 records: field 'v")
+    assert error.endswith("goes beyond the end")
+
+
 def test_unions_and_arrays_that_cannot_be():
     kind = ["null", "int", {"type": "array", "items": "int"}]
     for content, error in (
@@ -333,6 +355,18 @@ def test_it_resumes_behind_damage(monkeypatch):
         assert rows(found(each.resume)) == rows(everything[index + 1 :])
 
 
+def test_where_much_is_damaged_it_is_one_slot_and_quick():
+    good = block(1, text(b"a"))
+    junk = (b"junk" * 4 + MARKER) * 20_000
+    raw = made({"v": "string"}, good, junk, good)
+    started = time.perf_counter()
+    found = slots(raw)
+    assert [found[0], found[2], len(found)] == ["a", "a", 3]
+    many = made({"v": "string"}, *([block(1, b"\x07"), good] * 2000))
+    assert len(slots(many)) == 4000
+    assert time.perf_counter() - started < 30
+
+
 # Files changed at random
 
 
@@ -422,6 +456,10 @@ def fuzz(cases, seed):
         started = time.perf_counter()
         try:
             frame = read(content, on_error=source.choice(["raise", "dead_letter"]))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(container_module, "BLOCK_BYTES", source.choice([64, 500, 3000]))
+                patch.setattr(container_module, "_HEADER_PIECE_BYTES", 50)
+                assert read(content).equals(frame)  # wherever the windows begin
             counts["dead"] += frame.height - frame[DEAD].null_count()
             counts["rows"] += frame.height
             frame.write_ipc(io.BytesIO())  # touches every value

@@ -42,7 +42,7 @@ def test_numbers(value):
 def test_numbers_of_more_than_64_bits():
     for content in (b"\xff" * 9 + b"\x02", b"\xff" * 11, b"\x80" * 9 + b"\x7f"):
         data = padded(content)
-        assert avro_decode._varint(data.ctypes.data)[1] == -1
+        assert avro_decode._varint(data.ctypes.data)[1] == -data.ctypes.data
 
 
 def is_utf8(content):
@@ -99,10 +99,12 @@ def test_decimals(value):
     assert not fits or back.tobytes() == source.tobytes()
 
 
-def found(content, begin=0, least=1, room=100):
+def found(content, begin=0, least=1, room=100, behind=b""):
     segments, counts = np.zeros(3 * room, np.int64), np.zeros(3, np.int64)
     sync = np.frombuffer(b"0123456789abcdef", np.uint64)
-    status = avro_decode.find_blocks(padded(content), len(content), begin, sync, least, segments, counts)
+    status = avro_decode.find_blocks(
+        padded(content + behind), len(content), begin, sync, least, segments, counts
+    )
     return status, segments.reshape(-1, 3)[: counts[0]].tolist(), counts[1:].tolist()
 
 
@@ -123,7 +125,8 @@ def test_blocks_are_found():
         if not complete:
             wanted = len(first) if size >= 2 else 0
         expected = (avro_decode.DONE, whole[: int(complete)], [len(first) * complete, wanted])
-        assert found(content[:size]) == expected, size
+        for behind in (b"", b"\x00" * 40, b"\xff" * 40, b"\x01" * 40):
+            assert found(content[:size], behind=behind) == expected, size
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ GROUP_BYTES_MAX = 4 * BLOCK_BYTES
 
 _HEADER_BYTES_MAX = 16 << 20
 _HEADER_PIECE_BYTES = 1 << 16
+_SEARCHED_BYTES_MIN, _SEARCHED_BYTES_MAX = 1 << 12, 1 << 20
 _BLOCKS_MAX = 1 << 16  # that are looked for at once
 _ORIGINAL_BYTES_MAX = 1 << 20  # of a damaged block that are handed on
 _LEAST_UNKNOWN = -1
@@ -114,15 +115,16 @@ class Input:
         """Bytes of the window, counted from `begin`."""
         return memoryview(self.data.data)[self.begin + begin : self.begin + end]
 
-    def find(self, needle: bytes, start: int) -> int:
-        """Where the bytes are, counted from `begin`, at `start` or later; -1 if nowhere."""
-        # A copy, because a memoryview cannot be searched; in pieces, to keep it small.
-        available = self.end - self.begin
+    def find(self, needle: bytes) -> int:
+        """Where the bytes are, counted from `begin`; -1 if nowhere."""
+        # A copy, because a memoryview cannot be searched: of little first, as they may be near.
+        start, size, available = 0, _SEARCHED_BYTES_MIN, self.end - self.begin
         while start < available:
-            piece = bytes(self.view(start, min(start + _HEADER_PIECE_BYTES * 16, available)))
+            piece = bytes(self.view(start, min(start + size, available)))
             if (found := piece.find(needle)) >= 0:
                 return start + found
             start += max(len(piece) - len(needle) + 1, 1)
+            size = min(4 * size, _SEARCHED_BYTES_MAX)
         return -1
 
 
@@ -270,48 +272,61 @@ class _Finder:
                 return self._segments[:0].reshape(-1, 3), broken
 
     def resynchronised(self, error: str) -> DeadBlock:
-        """Pass over what is no block: up to a block behind it, to the next marker, or to the end."""
-        source, offset = self._source, self._source.offset
+        """Pass over what is no block: up to where one begins, behind a marker, or to the end."""
+        offset = self._source.offset
         pieces: list[bytes] = []
         kept = 0
-        if self._is_followed():
-            size = int(self._found[2])
-            original = bytes(source.view(0, size)) if size <= _ORIGINAL_BYTES_MAX else None
-            source.used(size)
-            return DeadBlock(offset, source.offset, error, original)
         while True:
-            available = source.end - source.begin
-            at = source.find(self._marker, 0)
-            size = at + MARKER_BYTES if at >= 0 else max(available - MARKER_BYTES + 1, 0)
+            size, is_behind_marker = self._damaged_bytes()
             if kept + size <= _ORIGINAL_BYTES_MAX:
-                pieces.append(bytes(source.view(0, size)))
+                pieces.append(bytes(self._source.view(0, size)))
             kept += size
-            source.used(size)
-            if at >= 0:
-                break
-            if not source.more(BLOCK_BYTES):
-                left = source.end - source.begin
-                pieces.append(bytes(source.view(0, left)))
+            self._source.used(size)
+            if is_behind_marker:
+                if self._begins_block(0) is not False:
+                    break
+                continue
+            self._found[2] = 0  # it was told of the place where we no longer are
+            if not self._source.more(BLOCK_BYTES):
+                left = self._source.end - self._source.begin
+                pieces.append(bytes(self._source.view(0, left)))
                 kept += left
-                source.used(left)
+                self._source.used(left)
                 break
         original = b"".join(pieces) if kept <= _ORIGINAL_BYTES_MAX else None
-        return DeadBlock(offset, source.offset, error, original)
+        return DeadBlock(offset, self._source.offset, error, original)
 
-    def _is_followed(self) -> bool:
-        """Whether a whole block begins where the broken one says that it ends: only its marker is wrong."""
+    def _damaged_bytes(self) -> tuple[int, bool]:
+        """How much of the window cannot be read, and whether it ends with a marker."""
+        source, claimed = self._source, int(self._found[2])
+        # Only its marker is wrong if a whole block begins where it says that it ends.
+        if 0 < claimed <= self._bytes_max and self._begins_block(claimed):
+            return claimed, True
+        at = source.find(self._marker)
+        if at >= 0:
+            return at + MARKER_BYTES, True
+        return max(source.end - source.begin - MARKER_BYTES + 1, 0), False
+
+    def _begins_block(self, place: int) -> bool | None:
+        """Whether a whole block begins there in the window; None if the file ends before that can be told.
+
+        As much is read as that takes: what is damaged must not depend on where reading began.
+        """
         from arrowstream.kernels import avro_decode as k
 
-        source, size = self._source, int(self._found[2])
-        if not 0 < size <= source.end - source.begin:
-            return False
-        found, segment = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        for _ in range(2):
-            begin = source.begin + size
-            status = k.find_blocks(source.data, source.end, begin, self._sync, self._least, segment, found)
-            if found[0] or status == k.BROKEN or not source.more(BLOCK_BYTES):
-                break
-        return bool(found[0])
+        source, found, segment = self._source, self._found, np.zeros(3, np.int64)
+        while True:
+            if source.begin + place < source.end:
+                begin = source.begin + place
+                status = k.find_blocks(
+                    source.data, source.end, begin, self._sync, self._least, segment, found
+                )
+                if found[0]:
+                    return True
+                if status == k.BROKEN or found[2] > self._bytes_max:
+                    return False
+            if not source.more(BLOCK_BYTES, place + int(found[2])):
+                return None
 
 
 def _cut(group: Group, rows_max: int) -> Iterator[Group]:

@@ -163,12 +163,14 @@ class _Decoder:
         if len(group.segments) == 1 and (content_bytes > GROUP_BYTES_MAX or records > self.rows_max):
             yield from self._large(group, records, content_bytes, done)
             return
-        first = 0
+        first, blocks = 0, len(group.segments)
         while first < len(group.segments):
-            run = _Run(self._program, group, first, int(group.segments[first:, 2].sum()))
+            last = min(first + blocks, len(group.segments))
+            run = _Run(self._program, group, first, last, int(group.segments[first:last, 2].sum()))
             run.step(self._path)
-            rows, last = run.rows, first + len(group.segments[first:])
-            broken = run.broken_at
+            rows, broken = run.rows, run.broken_at
+            # Where many blocks are damaged, no memory for all that follow is taken for each.
+            blocks = 4 * blocks if broken is None else 1
             if broken is not None:
                 last = broken
             if rows or last > first:
@@ -184,13 +186,13 @@ class _Decoder:
 
     def _large(self, group: Group, records: int, content_bytes: int, done: int) -> Iterator[Block]:
         """One large block in several frames, once it is known that its bytes are its records."""
-        checked = _Run(self._checks, group, 0, _NO_BOUND)
+        checked = _Run(self._checks, group, 0, 1, _NO_BOUND)
         checked.step(self._path)
         if checked.broken_at is not None:
             yield self.dead(checked.dead_block(0))
             return
         rows_max = max(_ROWS_AT_ONCE_MIN, min(self.rows_max, records * BLOCK_BYTES // max(content_bytes, 1)))
-        run = _Run(self._program, group, 0, min(rows_max, records))
+        run = _Run(self._program, group, 0, 1, min(rows_max, records))
         start, decoded = self.before, 0
         while True:
             run.step(self._path)
@@ -231,9 +233,9 @@ class _Decoder:
 
 
 class _Run:
-    """One run of a program over segments of a group, from `first` on."""
+    """One run of a program over the segments `first` to `last` of a group."""
 
-    def __init__(self, program: Program, group: Group, first: int, rows: int) -> None:
+    def __init__(self, program: Program, group: Group, first: int, last: int, rows: int) -> None:
         from arrowstream.kernels import avro_decode as k
 
         self._k = k
@@ -241,11 +243,11 @@ class _Run:
         self._group = group
         self._first = first
         base = group.content.ctypes.data
-        self._segments = group.segments[first:] + np.array([base, base, 0])
+        self._segments = group.segments[first:last] + np.array([base, base, 0])
         self._base = base
         self._state = np.zeros(k.STATES, np.int64)
         self._state[k.PC] = self._state[k.SEGMENT] = -1
-        self._bytes = int((group.segments[first:, 1] - group.segments[first:, 0]).sum())
+        self._bytes = int((self._segments[:, 1] - self._segments[:, 0]).sum())
         if rows == _NO_BOUND:
             self.memory = Memory.of(program, 1, 0)
             self.memory.capacity[:] = _NO_BOUND
