@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,7 +134,7 @@ def scan_parquet(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths = _paths(source, options, committed_only=committed_only)
+    paths, options = _paths(source, options, committed_only=committed_only)
     files = _followed(paths, ParquetFormat(), options) if follow else ParquetSource(paths, options)
     return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
@@ -214,7 +215,7 @@ def scan_ipc(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths = _paths(source, options, committed_only=committed_only)
+    paths, options = _paths(source, options, committed_only=committed_only)
     if not follow and is_scannable(paths, options):
         return scan(IpcSource(paths, options), event_time=event_time, lateness=lateness, on_error=on_error)
     return _streamed(paths, IpcFormat(decompressed_max), options, event_time=event_time, lateness=lateness)
@@ -374,7 +375,7 @@ def scan_csv(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths = _paths(source, options, committed_only=committed_only)
+    paths, options = _paths(source, options, committed_only=committed_only)
     return _streamed(paths, csv, options, event_time=event_time, lateness=lateness)
 
 
@@ -465,7 +466,7 @@ def scan_ndjson(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths = _paths(source, options, committed_only=committed_only)
+    paths, options = _paths(source, options, committed_only=committed_only)
     return _streamed(paths, ndjson, options, event_time=event_time, lateness=lateness)
 
 
@@ -547,7 +548,7 @@ def scan_avro(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths = _paths(source, options, committed_only=committed_only)
+    paths, options = _paths(source, options, committed_only=committed_only)
     return _streamed(paths, avro, options, event_time=event_time, lateness=lateness)
 
 
@@ -577,14 +578,14 @@ def _followed(
 
 def _paths(
     source: PathLike | Iterable[PathLike], options: FileOptions, *, committed_only: bool
-) -> PathLike | Iterable[PathLike]:
-    """What is to be read: as the user said, or the files of published epochs."""
+) -> tuple[PathLike | Iterable[PathLike], FileOptions]:
+    """What is to be read, and how: as the user said, or the files of published epochs, as their folder is."""
     if options.idle_timeout is not None and not options.follow:
         raise PlanError(
             "idle_timeout is for files that are followed", hint="leave it out, or give follow=True"
         )
     if not committed_only:
-        return source
+        return source, options
     if options.follow:
         raise PlanError(
             "committed_only and follow: the files of a running job would be read as they appear",
@@ -597,7 +598,9 @@ def _paths(
     files = committed_files(source, options.storage_options)
     if not files:
         raise PlanError(f"{source} has no published epoch yet", hint="run the job that writes it first")
-    return files
+    if options.hive_partitioning is None and all("=" in file.rsplit("/", 2)[-2] for file in files):
+        options = replace(options, hive_partitioning=True)
+    return files, options
 
 
 def _overridden(

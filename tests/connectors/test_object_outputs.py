@@ -212,6 +212,8 @@ def test_committed_files_are_those_of_whole_epochs(job, golden):
     assert sorted(urls) == sorted(f"{job.url}/{name}" for name in golden if name.startswith("ipc"))
     with pytest.raises(PlanError, match="is not the output of a job"):
         committed_files(f"{job.url}/elsewhere", job.options)
+    read = ars.scan_parquet(f"{job.url}/out", committed_only=True, storage_options=job.options)
+    assert read.collect(progress=False).height == 30
 
 
 @pytest.fixture
@@ -237,7 +239,7 @@ def test_large_objects_go_in_parts(s3, parts, tmp_path, golden):
     assert uploads(s3) == []
 
 
-@pytest.mark.parametrize(("name", "nth"), zip(PARTS, (1, 4, 1), strict=True))
+@pytest.mark.parametrize(("name", "nth"), list(zip(PARTS, (1, 4, 1), strict=True)))
 def test_a_crash_while_parts_are_uploaded_leaves_no_upload_behind(s3, parts, tmp_path, golden, name, nth):
     job = ObjectJob(tmp_path / "job", s3.url, s3.storage_options)
     assert job.crash(f"{name}=raise@{nth}")

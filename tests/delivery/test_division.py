@@ -217,6 +217,11 @@ def test_partitions_are_read_back_equal_by_polars_duckdb_and_pyarrow(tmp_path, k
     polars.testing.assert_frame_equal(
         found.with_columns(pl.col("key").cast(pl.String)) if text else found, expected
     )
+    for read in ({}, {"committed_only": True}):
+        again = ars.scan_parquet(out, **read).select("key", "row").collect(progress=False).sort("row")
+        polars.testing.assert_frame_equal(
+            again.with_columns(pl.col("key").cast(pl.String)) if text else again, expected
+        )
     queried = duckdb.sql(
         f"select key, row from read_parquet('{out}/**/*.parquet', hive_partitioning=true) order by row"
     ).fetchall()
