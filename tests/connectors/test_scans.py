@@ -500,3 +500,26 @@ def test_files_that_change_while_they_are_read(written):
     path.unlink()
     with pytest.raises(ConnectorError, match=r"f10.* does not exist"):
         stream.collect()
+
+
+def test_every_format_on_s3_with_damage_and_going_on(s3):
+    import fsspec
+
+    store = fsspec.filesystem("s3", **s3.storage_options)
+    for name, (scan, write, suffix, options) in FORMATS.items():
+        folder = f"{s3.bucket}/{name}"
+        ending = ".gz" if name in STREAMED else ""
+        for day, first in (("2020-01-01", 0), ("2020-01-02", 20)):
+            content = COMPRESS[ending](write(frame(first, 20)))
+            store.pipe_file(f"{folder}/day={day}/1{suffix}{ending}", content)
+        url = f"s3://{folder}"
+        shared = {**options, "storage_options": s3.storage_options}
+        rows = scan(url, include_file_paths="path", **shared).collect()
+        assert rows.select(SCHEMA.names()).equals(frame(0, 40)), name
+        assert rows["day"].unique(maintain_order=True).to_list() == [dt.date(2020, 1, 1), dt.date(2020, 1, 2)]
+        assert rows["path"][0] == f"{url}/day=2020-01-01/1{suffix}{ending}"
+        store.pipe_file(f"{folder}/day=2020-01-01/2{suffix}{ending}", content[: len(content) // 2])
+        skipping = scan(url, on_error="skip", **shared)
+        assert set(range(40)) <= set(skipping.collect()["id"]), name
+        with pytest.raises((DataError, PlanError), match=r"s3://.*/2\."):
+            scan(url, **shared).collect()
