@@ -25,8 +25,6 @@ from arrowstream.errors import PlanError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fsspec import AbstractFileSystem
-
     from arrowstream.errors import ArrowStreamError
     from arrowstream.types import PathLike
 
@@ -43,7 +41,7 @@ _VERSIONS = (
 class Located(NamedTuple):
     """A file as fsspec has it."""
 
-    filesystem: AbstractFileSystem
+    filesystem: Any  # fsspec has no types that tell what its file systems can do
     path: str
 
 
@@ -67,7 +65,7 @@ class RemotePlace:
         except ImportError as error:
             raise missing_client(error, self._scheme) from None
         self._urls: dict[str, str] = {}  # what to open, by the names that are shown
-        self._http: AbstractFileSystem | None = None
+        self._http: Any = None
         for url in urls:
             if self._scheme in _S3 and shown(url) != url:
                 raise PlanError(
@@ -185,7 +183,7 @@ class RemotePlace:
             self._http = filesystem
         return Located(filesystem, str(inner))
 
-    def _endless(self, name: str) -> AbstractFileSystem:
+    def _endless(self, name: str) -> Any:
         """The file system of HTTP for whole files."""
         from fsspec import filesystem
 
@@ -203,7 +201,7 @@ class RemotePlace:
 class _Search:
     """Files of one file system, named by what stands before and after their paths in a URL."""
 
-    filesystem: AbstractFileSystem
+    filesystem: Any
     before: str
     after: str
 
@@ -282,7 +280,7 @@ def _size(info: Mapping[str, Any]) -> int:
     return -1 if size is None else int(size)
 
 
-def _version(filesystem: AbstractFileSystem, info: Mapping[str, Any]) -> int | str | None:
+def _version(filesystem: Any, info: Mapping[str, Any]) -> int | str | None:
     if "memory" in filesystem.protocol:
         return str(filesystem.modified(info["name"]).isoformat())
     found = next((info[name] for name in _VERSIONS if info.get(name) is not None), None)

@@ -15,8 +15,6 @@ from arrowstream.connectors.files.errors import changed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fsspec import AbstractFileSystem
-
     from arrowstream.connectors.files.places import FoundFile
     from arrowstream.errors import ArrowStreamError
 
@@ -66,11 +64,11 @@ class RemoteFile:
 
     def __init__(
         self,
-        filesystem: AbstractFileSystem,
+        filesystem: Any,  # fsspec has no types that tell what its file systems can do
         path: str,
         found: FoundFile,
         *,
-        streams: Callable[[], AbstractFileSystem],
+        streams: Callable[[], Any],
         told: Callable[[BaseException], ArrowStreamError],
         check: Callable[[], None],
     ) -> None:

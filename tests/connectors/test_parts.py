@@ -63,10 +63,8 @@ ALL_TYPES = pl.DataFrame(
 @pytest.fixture(params=["local", "s3", "http", "http without ranges", "memory"])
 def put(request, tmp_path):
     """A function that puts a file somewhere, and gives its place and itself as it was found."""
-    options = None
-    if request.param == "s3":
-        bucket = request.getfixturevalue("s3")
-        options = bucket.storage_options
+    bucket = request.getfixturevalue("s3") if request.param == "s3" else None
+    options = None if bucket is None else bucket.storage_options
 
     def put(name, content):
         if request.param.startswith("http"):
@@ -74,7 +72,7 @@ def put(request, tmp_path):
             web.server.ranges = request.param == "http"
             (web.folder / name).write_bytes(content)
             url = f"{web.url}/{name}"
-        elif request.param == "s3":
+        elif bucket is not None:
             url = f"{bucket.url}/{name}"
             fsspec.filesystem("s3", **options).pipe(url, content)
         elif request.param == "memory":
