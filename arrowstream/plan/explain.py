@@ -34,6 +34,8 @@ from arrowstream.plan.rewrites import fused, letters_read, required_columns, top
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from arrowstream.protocols import Source
+
 _KINDS: dict[type[Node], str] = {
     Scan: "SCAN",
     EventTime: "EVENT TIME",
@@ -291,7 +293,18 @@ def _reading(scan: Scan, columns: set[str]) -> list[str]:
         lines.append(f"watermark: {_watermark(scan)}")
     if not scan.source.replayable:
         lines.append("cannot be read again: no checkpoints")
+    if hasattr(scan.source, "follow"):
+        lines.append(_following(scan.source))
     return lines
+
+
+def _following(source: Source) -> str:
+    """What depends on when rows come, and not on the rows alone."""
+    timeout = getattr(source, "idle_timeout", None)
+    idles = "none is ever idle" if timeout is None else f"idle after {timeout} without rows"
+    if source.partitions():
+        return "read as it comes: when lines and files are found decides their order"
+    return f"partitions join as they are found, {idles}: the PLAN of an epoch records it"
 
 
 def _watermark(node: Scan | EventTime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import PurePath
 
 from arrowstream.connectors.files.compression import without_codec
@@ -12,6 +13,7 @@ _SUFFIX = re.compile(r"([.\-_]\d[\d.\-_T:]*)$")
 _DATE_DIGITS = 6  # more digits than a counter of rotations ever has
 
 
+@lru_cache(1 << 16)
 def log_of(path: str) -> str:
     """The path of the log that this file is a rotation of, or was: itself if it is none.
 

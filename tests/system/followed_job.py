@@ -12,16 +12,13 @@ from pathlib import Path
 import polars as pl
 
 import arrowstream as ars
-from arrowstream.connectors.files.follow import FollowSource
-from arrowstream.connectors.files.ndjson import NdjsonFormat
-from arrowstream.connectors.files.options import FileOptions
 
 
 def main() -> None:
     """Follow until the end of the process."""
     root, pattern = Path(sys.argv[1]), sys.argv[2]
-    source = FollowSource(root / "logs" / pattern, NdjsonFormat(), FileOptions(schema={"n": pl.Int64}))
-    job = ars.scan(source).sink_parquet(root / "out")
+    lines = ars.scan_ndjson(root / "logs" / pattern, schema={"n": pl.Int64}, follow=True)
+    job = lines.sink_parquet(root / "out")
     with job.start(checkpoint=root / "state", checkpoint_every="50ms") as live:
         print("ready", flush=True)
         live.wait()
