@@ -160,7 +160,12 @@ class ObjectOutput:
         with self._errors():
             objects = self._objects
             names = [key.removeprefix(f"{self._data}/") for key in objects.keys(self._data)]
-        return sorted(name for name in names if not any(_is_hidden(part) for part in name.split("/")))
+        return sorted(
+            name
+            for name in names
+            # Some tools put an object for a folder, with "/" at the end of its name.
+            if not name.endswith("/") and name and not any(_is_hidden(part) for part in name.split("/"))
+        )
 
     def empty(self) -> None:
         """Remove all data and all manifests."""
