@@ -52,17 +52,54 @@ def scan(data: bytes, at_end: bool, *, separator: int, quote: bytes | None) -> Q
     """
     if quote is None or quote not in data:
         return Quoting(len(data) if at_end else data.rfind(b"\n") + 1)
-    return _Scan(data, at_end, separator, quote[0]).run()
+    array = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(array == quote[0])
+    if _alternate(array, quotes, separator) and (end := _even_end(data, quotes, at_end=at_end)) is not None:
+        return Quoting(end, quotes[: np.searchsorted(quotes, end)] if end < len(data) else quotes)
+    return _Scan(data, at_end, separator, quotes).run()
+
+
+def _alternate(array: np.ndarray[Any, Any], quotes: np.ndarray[Any, Any], separator: int) -> bool:
+    """Whether every other quote opens and the others close a field, which is nearly always so."""
+    opening, closing = quotes[::2], quotes[1::2]
+    before = array[opening - 1]
+    opens = (before == separator) | (before == _NEWLINE)
+    opens[0] |= opening[0] == 0
+    after = array[np.minimum(closing + 1, len(array) - 1)]
+    closes = (after == separator) | (after == _NEWLINE)
+    if not closes.all():
+        behind = array[np.minimum(closing + 2, len(array) - 1)]
+        closes |= (after == _RETURN) & (behind == _NEWLINE)
+    doubled = opening[1:] - closing[: len(opening) - 1] == 1
+    opens[1:] |= doubled
+    closes[: len(doubled)] |= doubled
+    if len(quotes) % 2 == 0:
+        closes[-1] |= closing[-1] == len(array) - 1
+    return bool(opens.all()) and bool(closes.all())
+
+
+def _even_end(data: bytes, quotes: np.ndarray[Any, Any], *, at_end: bool) -> int | None:
+    """Behind the last whole record if the quotes alternate; None if that takes a closer look."""
+    if at_end:
+        return len(data) if len(quotes) % 2 == 0 else None
+    end = data.rfind(b"\n") + 1
+    return end if np.searchsorted(quotes, end) % 2 == 0 else None
 
 
 class _Scan:
     """The walk over the quotes. Runs of quotes in which every other one opens are kept as they are."""
 
-    def __init__(self, data: bytes, at_end: bool, separator: int, quote: int) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        data: bytes,
+        at_end: bool,  # noqa: FBT001 - see `cut`
+        separator: int,
+        quotes: np.ndarray[Any, Any],
+    ) -> None:
         self._data = data
         self._at_end = at_end
+        self._quotes = quotes
         array = np.frombuffer(data, np.uint8)
-        self._quotes = quotes = np.flatnonzero(array == quote)
         before = array[quotes - 1]
         opens = (before == separator) | (before == _NEWLINE)
         opens[0] |= quotes[0] == 0
@@ -85,12 +122,9 @@ class _Scan:
         """Walk to the end."""
         broken = [self._broken(0), self._broken(1)]
         while True:
-            if self._first == 0 and not len(broken[0]):
-                wrong = len(self._quotes)
-            else:
-                places = broken[self._first % 2]
-                found = int(np.searchsorted(places, self._first))
-                wrong = int(places[found]) if found < len(places) else len(self._quotes)
+            places = broken[self._first % 2]
+            found = int(np.searchsorted(places, self._first))
+            wrong = int(places[found]) if found < len(places) else len(self._quotes)
             if wrong < len(self._quotes) and (wrong - self._first) % 2 == 0:
                 self._literal(wrong)
             elif wrong < len(self._quotes):
