@@ -216,6 +216,15 @@ def test_committed_files_are_those_of_whole_epochs(job, golden):
     assert read.collect(progress=False).height == 30
 
 
+def test_an_object_that_stands_for_the_folder_is_nobodys(s3, tmp_path, golden):
+    fsspec.filesystem("s3", **s3.storage_options).call_s3(
+        "put_object", Bucket=s3.bucket, Key="out/", Body=b""
+    )
+    job = ObjectJob(tmp_path / "job", s3.url, s3.storage_options)
+    job.run()
+    assert {name: digest for name, digest in job.published().items() if name != "out/"} == golden
+
+
 @pytest.fixture
 def parts(monkeypatch):
     """Every object is a large one."""

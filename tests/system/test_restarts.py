@@ -30,6 +30,8 @@ EACH_EPOCH = [
     name for name in failpoints.NAMES if name.split(".")[0] not in ("job", "generation", "base", "claim")
 ]
 
+DIVISIONS = [{}, {"max_rows_per_file": 2}, {"approximate_bytes_per_file": 1}, {"rotate_every": "100ms"}]
+
 grids = st.builds(
     Grid, st.sampled_from([50, 100]), st.sampled_from([50, 100, 100, 200, 330]), st.sampled_from([0, 13])
 )
@@ -83,6 +85,7 @@ def test_a_crashed_job_leaves_the_bytes_of_an_undisturbed_one(data, parts, grid,
     }
     kind = data.draw(st.sampled_from(["parquet", "ipc"]), "kind")
     epoch_rows = data.draw(st.sampled_from([1, 2, 3, 5, 8, 20]), "checkpoint_every")
+    divided = data.draw(st.sampled_from(DIVISIONS), "files of the rows")
 
     def jobs(place: Path) -> list[ars.Job]:
         stream = applied(plan, ars.scan_parquet(root / "data", **options))
@@ -90,7 +93,8 @@ def test_a_crashed_job_leaves_the_bytes_of_an_undisturbed_one(data, parts, grid,
         results = [windows.agg(*aggs), windows.late(), stream.select("t", "k")]
         sinks = ["windows", "late", "rows"]
         return [
-            getattr(result, f"sink_{kind}")(place / name) for name, result in zip(sinks, results, strict=True)
+            getattr(result, f"sink_{kind}")(place / name, **(divided if name == "rows" else {}))
+            for name, result in zip(sinks, results, strict=True)
         ]
 
     try:
