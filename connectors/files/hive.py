@@ -74,7 +74,10 @@ def _is_one_folder(files: Sequence[FoundFile]) -> bool:
 def _texts(file: FoundFile) -> dict[str, str | None]:
     """The values of the keys as they are written, None for Hive's null."""
     found: dict[str, str | None] = {}
-    for part in file.path.partition("::")[0][file.hive_start :].split("/")[:-1]:
+    path = (
+        file.path.partition("::")[0] if "://" in file.path else file.path
+    )  # what an archive is in has no keys
+    for part in path[file.hive_start :].split("/")[:-1]:
         if part.count("=") == 1:
             key, _, value = part.partition("=")
             if key in found:

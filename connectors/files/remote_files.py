@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections import deque
@@ -31,6 +32,10 @@ _WEAK = "W/"
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="arrowstream-remote")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # threads stay behind
 
 
 class NoRangesError(Exception):
@@ -176,12 +181,15 @@ class RemoteFile:
             )
         if not self._filesystem.async_impl:
             return self._filesystem.open(self._path)
+        file = self._filesystem.open(self._path, size=self.found.size_bytes, cache_type="none")
         version = self.found.version
-        if self.is_pinned and isinstance(version, str):
-            file = self._filesystem.open(self._path, size=self.found.size_bytes, cache_type="none")
-            file.read_kw = {**file.read_kw, "IfMatch": version}  # what s3fs does after one more request
+        if not self.is_pinned or not isinstance(version, str):
             return file
-        return self._filesystem.open(self._path, size=self.found.size_bytes, cache_type="none")
+        if not hasattr(file, "read_kw"):  # an s3fs of before: it asks for the version itself
+            file.close()
+            return self._filesystem.open(self._path, cache_type="none")
+        file.read_kw = {**file.read_kw, "IfMatch": version}  # what s3fs does after one more request
+        return file
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity", **self._filesystem.kwargs.get("headers", {})}

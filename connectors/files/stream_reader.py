@@ -154,6 +154,7 @@ class StreamReader:
                 block = next(self._blocks, None)
             except DataError as error:
                 self._close_file()
+                self._place.check_unchanged(file)  # or it would be no bad file, but two halves of good ones
                 if self._on_error == "raise":
                     raise
                 self._after = _Start(self._index + 1, None, 0)
@@ -196,7 +197,7 @@ class StreamReader:
     def _count_bytes(self) -> None:
         """As they are stored, as far as they are read."""
         if self._raw is not None and not self._raw.closed:
-            read_bytes = self._raw.tell()
+            read_bytes = max(self._raw.tell(), self._raw_bytes)  # some formats go back and forth
             self.counters.bytes += read_bytes - self._raw_bytes
             self._raw_bytes = read_bytes
 
