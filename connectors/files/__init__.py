@@ -1,1 +1,1 @@
-"""Files: Parquet and Arrow IPC."""
+"""Files of every format, wherever they are, compressed, growing or damaged."""

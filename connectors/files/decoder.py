@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import polars as pl
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.compression import decompressed
 from arrowstream.connectors.files.conform import Fit, Rules, fit
+from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.streams import Block, DeadSlot, Rewindable, with_dead

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.compression import decompressed
 from arrowstream.connectors.files.conform import common_schema
 from arrowstream.connectors.files.contents import Content, Finished
 from arrowstream.connectors.files.credentials import shown
 from arrowstream.connectors.files.decoder import Decoder
+from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.followed import Followed
 from arrowstream.connectors.files.follower import Follower
@@ -70,6 +70,7 @@ class _Ready:
     before: Progress
     skip: int
     after: Progress
+    left: int = 0  # slots that are to be dropped after it, too
     finished: tuple[bytes, ...] | None = None
 
 
@@ -104,7 +105,7 @@ class FollowReader:
         if taken.height > max_rows:
             taken = taken.head(max_rows)
             rest, skip = ready.frame.slice(max_rows), ready.skip + max_rows
-            self._ready.appendleft(_Ready(content, rest, ready.before, skip, ready.after, ready.finished))
+            self._ready.appendleft(_Ready(content, rest, ready.before, skip, ready.after))
             content.hand(ready.before, skip)
         else:
             content.hand(ready.after, 0)
@@ -123,10 +124,11 @@ class FollowReader:
                 return None
             ready = self._ready.popleft()
             if ready.finished is not None:
-                ready.content.hand(ready.after, 0)
                 self._finished.add(ready.finished)
             if ready.frame.height:
                 return ready
+            ready.content.hand(ready.after, ready.left)
+            self._contents[ready.content] = None
 
     def within(self, position: Position, rows: int) -> Position:
         """The position after only `rows` rows of the batch that `position` was given with."""
@@ -141,8 +143,9 @@ class FollowReader:
         self._ready.clear()
 
     def _position(self, origin: Json) -> Position:
-        self._follower.note(self._partition, self._finished)
+        # In this order: a content may be found to be finished meanwhile, and must not be in neither of the two.
         entries = {content.uid: content.entry() for content in self._contents}
+        self._follower.note(self._partition, self._finished)
         if None in entries.values():
             self._contents = {content: None for content in self._contents if content.entry() is not None}
             entries = {uid: entry for uid, entry in entries.items() if entry is not None}
@@ -237,11 +240,7 @@ class FollowReader:
         left = content.skip - skipped
         frame = frame.slice(skipped) if skipped else frame
         before, content.progress, content.skip = content.progress, after, left
-        if frame.height or finished is not None:
-            self._ready.append(_Ready(content, frame, before, skipped, after, finished))
-        else:
-            content.hand(after, left)
-            self._contents[content] = None
+        self._ready.append(_Ready(content, frame, before, skipped, after, left, finished))
 
     # Whole files
 

@@ -19,8 +19,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from arrowstream.connectors.files.compression import codec_of_content, decompressed, without_codec
+from arrowstream.connectors.files.compression import codec_of_content, without_codec
 from arrowstream.connectors.files.contents import Content, Finished, keys_of
+from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.rotations import log_of, oldest_first
 from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, digest, is_known
@@ -53,6 +54,7 @@ _FINISHED_GONE_MAX = 1000  # finished files that are not there and remembered, i
 _FORGET_S = 60.0  # how often finished files are forgotten
 _DAY_S = 86400.0
 _AGAIN_S = 0.02
+_CLOSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -109,11 +111,12 @@ class Follower:
         self._finished = Finished()
         self._news: dict[str, list[bytes]] = {}  # finished without a row, by partition
         self._keys: dict[tuple[object, ...], tuple[bytes, ...]] = {}
-        self._forgotten: list[bytes] = []
+        self._forgets = 0
         self._retired_finished = Finished()
         self._retired_gone: dict[str, list[Json]] = {}
         self._open: dict[Content, None] = {}
         self._denied: dict[str, str] = {}
+        self._is_closed = False
         self._named: set[str] = set(positions)
         self._live: set[str] = set()
         self._looks = 0
@@ -134,19 +137,26 @@ class Follower:
             self._again = False
             self._look()
         with self._lock:
+            if self._is_closed:
+                self._close_all()
+                return []
             ready = [name for name, queue in self._queues.items() if queue]
             over = [name for name in self._named if name not in self._live and name not in ready]
             self._named.update(ready)
             return ready + over
 
     def close(self) -> None:
-        """End a wait, and let go of all files."""
+        """End a wait, and let go of all files; not waiting for a look at large ones."""
+        self._is_closed = True
         self._watch.close()
-        with self._lock:
-            for content in list(self._open):
-                if not content.busy:
-                    content.close()
-            self._open.clear()
+        if self._lock.acquire(timeout=_CLOSE_S):
+            self._close_all()
+            self._lock.release()
+
+    def _close_all(self) -> None:
+        for content in list(self._open):
+            if not content.busy:
+                self._close(content)
 
     def waiting_for(self) -> str:
         """What has to happen for more rows to come, in words."""
@@ -177,7 +187,9 @@ class Follower:
         """Done with it for now; with `more` it is the next one again."""
         with self._lock:
             content.busy = False
-            if more:
+            if self._is_closed:
+                self._close(content)
+            elif more:
                 queue = self._queues.setdefault(content.partition, {})
                 self._queues[content.partition] = {content: None, **queue}
 
@@ -254,9 +266,7 @@ class Follower:
         """Bring what a partition knows of finished files up to date, apart from those that it reads."""
         with self._lock:
             finished.add(self._news.pop(partition, ()))
-            if self._clock_by == "scan" and self._forgotten:
-                finished.remove(self._forgotten)
-                self._forgotten = []
+            finished.retain(self._finished, self._forgets)
 
     def is_over(self, partition: str) -> bool:
         """Whether a partition has no file any more that could still grow or be read."""
@@ -319,10 +329,11 @@ class Follower:
             self._watch.trouble = f"looking for files failed: {error}"
             return
         with self._lock:
-            unknown = {seen.file: seen for seen in found}
+            unknown = {seen.file: seen for seen in found if not self._is_finished(seen)}
             if not unknown and self._contents and self._watch.is_away:
                 return  # the folder is away for a while, not its files
             now = time.monotonic()
+            paths = {seen.path for seen in found}
             for content in list(self._contents.values()):
                 seen = unknown.pop(content.seen.file, None)
                 if content.busy:
@@ -340,6 +351,7 @@ class Follower:
                 self._classify(seen, matched=seen.file in matched)
             self._put_in_order()
             self._give_up(now)
+            self._denied = {path: why for path, why in self._denied.items() if path in paths}
             for file in [file for file in self._waiting if file not in unknown]:
                 if file not in self._contents:
                     del self._waiting[file]
@@ -735,6 +747,10 @@ class Follower:
             self._finished.add(new)
             self._news.setdefault(partition, []).extend(new)
 
+    def _is_finished(self, seen: Seen) -> bool:
+        """Whether a file is one that has been read, as it was looked into before and has not changed since."""
+        return any(key in self._finished for key in self._keys.get(_version(seen), ()))
+
     def _keys_of(self, seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
         version = _version(seen)
         if version not in self._keys:
@@ -747,7 +763,7 @@ class Follower:
         forgotten = self._finished.forgotten(there, _FINISHED_GONE_MAX)
         self._finished.remove(forgotten)
         self._retired_finished.remove(forgotten)
-        self._forgotten += forgotten
+        self._forgets += bool(forgotten)
         kept = {_version(seen) for seen in found}
         self._keys = {version: keys for version, keys in self._keys.items() if version in kept}
 

@@ -17,16 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrowstream.connectors.files import compression as module
+from arrowstream.connectors.files import decompression as module
 from arrowstream.connectors.files.compression import (
     CODECS,
     codec_of_content,
     codec_of_name,
     compressor,
-    decompressed,
     suffix_of_codec,
     without_codec,
 )
+from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.errors import ConnectorError, DataError, PlanError
 
 CONTENT = "".join(
@@ -276,7 +276,8 @@ def test_without_a_cap_a_ratio_is_one(monkeypatch):
 def test_a_bomb_takes_no_memory(codec):
     script = f"""
         import io, resource
-        from arrowstream.connectors.files.compression import compressor, decompressed
+        from arrowstream.connectors.files.compression import compressor
+        from arrowstream.connectors.files.decompression import decompressed
         from arrowstream.errors import DataError
         writer = compressor({codec!r})
         piece = bytes(1 << 20)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from arrowstream.config import END_OF_TIME
 from arrowstream.connectors.files import columnar_source as source_module
+from arrowstream.connectors.files import scan_reader
 from arrowstream.connectors.files.columnar_source import IpcSource, ParquetSource
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.errors import ConnectorError, DataError, PlanError
@@ -197,7 +198,7 @@ def test_all_types_come_through(tmp_path):
 @pytest.mark.parametrize("streams", [True, False])
 def test_large_rows_come_few_at_a_time(tmp_path, monkeypatch, suffix, streams):
     monkeypatch.setattr(source_module, "_STREAMS_MAX", 16 if streams else 0)
-    monkeypatch.setattr(source_module, "_CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(scan_reader, "_CHUNK_BYTES", 100_000)
     large = frame(0, 100).with_columns(name=pl.Series([bytes([row]) * 20_000 for row in range(100)]))
     write(tmp_path / f"a{suffix}", large, 50)
     pieces, _ = read_all(source_of(tmp_path).project(["name", "id"]).open("scan", None))

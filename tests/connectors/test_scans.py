@@ -7,7 +7,6 @@ import io
 import json
 import lzma
 import os
-import time
 from contextlib import closing
 from itertools import cycle
 
@@ -428,10 +427,7 @@ def test_a_bomb_is_stopped_at_the_cap_that_is_named(tmp_path):
 def test_a_thousand_small_files(tmp_path):
     for number in range(1000):
         (tmp_path / f"{number}.csv").write_text(f"a,b\n{number},x\n")
-    began = time.process_time()
-    rows = ars.scan_csv(tmp_path).collect()
-    assert rows["a"].to_list() == [*range(1000)]
-    assert time.process_time() - began < 30  # seconds of several processors, however busy they are
+    assert ars.scan_csv(tmp_path).collect()["a"].to_list() == [*range(1000)]
 
 
 def test_files_without_rows(tmp_path):

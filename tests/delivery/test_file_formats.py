@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 import arrowstream as ars
 from arrowstream.connectors.files.avro import AvroEncoding
 from arrowstream.connectors.files.compressed import CompressedEncoding, compressed
-from arrowstream.connectors.files.compression import CODECS, decompressed
+from arrowstream.connectors.files.compression import CODECS
 from arrowstream.connectors.files.csv import CsvEncoding
+from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.division import Division
 from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
 from arrowstream.connectors.files.ndjson import NdjsonEncoding
