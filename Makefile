@@ -61,5 +61,5 @@ $(VENV)/.installed: pyproject.toml hatch_build.py | $(VENV)/bin/python
 # --group needs pip 25.1; an environment made by hand may have an older one.
 $(VENV)/.installed-dev: pyproject.toml hatch_build.py | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable '.[avro,follow,http,s3,snappy]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[follow,http,s3,snappy]' --group dev
 	@touch $(VENV)/.installed $@
