@@ -267,7 +267,13 @@ def read_manifest(medium: Medium, epoch: int) -> Manifest:
     if record is None:
         raise _missing(medium, epoch)
     files = [DataFile(**file) for file in record.pop("files")]
-    return Manifest(files=files, **record)
+    manifest = Manifest(files=files, **record)
+    names = [manifest.outbox, *(file.name for file in files), *(file.source for file in files if file.source)]
+    if not all(map(durable.is_name_within, names)):
+        raise StateError(
+            f"{medium.location(manifest_name(epoch))} names files outside of the output", hint=RESTORE
+        )
+    return manifest
 
 
 def require_contiguous(medium: Medium, epochs: list[int]) -> None:

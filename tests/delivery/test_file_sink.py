@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import os
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from arrowstream import durable
 from arrowstream.connectors.files import encode
+from arrowstream.connectors.files.committed import committed_files
 from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import ConnectorError, FencedError, PlanError, StateError
@@ -305,6 +307,21 @@ def test_a_damaged_manifest_is_named(place, kind):
     claim(again)
     with pytest.raises(StateError, match=r"00000001.json is damaged"):
         again.open(2)
+
+
+@pytest.mark.parametrize("where", ["outbox", "name", "source"])
+def test_a_manifest_that_leads_out_of_the_output_is_refused(place, kind, where):
+    place.sink.publish(1, outbox(place.sink, 1))
+    path = place.history / "manifests" / "00000001.json"
+    record = json.loads(bytes(durable.unseal("manifest/1", path.read_bytes(), where="")))
+    (record if where == "outbox" else record["files"][0])[where] = "../../../secret"
+    path.write_bytes(durable.seal("manifest/1", json.dumps(record).encode()))
+    again = kind(place.out)
+    claim(again)
+    with pytest.raises(StateError, match=r"00000001.json names files outside of the output"):
+        again.open(2)
+    with pytest.raises(StateError, match=r"00000001.json names files outside of the output"):
+        committed_files(place.out)
 
 
 def test_what_belongs_to_another_job_needs_overwrite(place, kind):
