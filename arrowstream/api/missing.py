@@ -104,11 +104,11 @@ def missing_name(name: str) -> NoReturn:
     Examples
     --------
     >>> import arrowstream
-    >>> arrowstream.scan_csv
+    >>> arrowstream.scan_delta
     Traceback (most recent call last):
         ...
-    AttributeError: module 'arrowstream' has no attribute 'scan_csv'
-      hint: it comes in a later version; now: from_polars(pl.scan_csv(...))
+    AttributeError: module 'arrowstream' has no attribute 'scan_delta'
+      hint: it comes in a later version; now: from_polars(pl.scan_delta(...))
     """
     text = f"module 'arrowstream' has no attribute {name!r}"
     if name.startswith("_"):
