@@ -151,6 +151,7 @@ class Finished:
         packed = base64.b64decode(saved) if isinstance(saved, str) else b""
         self._keys = dict.fromkeys(packed[at : at + _KEY_BYTES] for at in range(0, len(packed), _KEY_BYTES))
         self._text: str | None = saved if isinstance(saved, str) else None
+        self._forgets = 0
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._keys
@@ -168,6 +169,14 @@ class Finished:
         self._keys.update(dict.fromkeys(keys))
         if len(self._keys) != before:
             self._text = None
+
+    def retain(self, known: Finished, forgets: int) -> None:
+        """Forget what is forgotten; `forgets` counts how often that has happened."""
+        if forgets != self._forgets:
+            self._forgets = forgets
+            kept = {key: None for key in self._keys if key in known}
+            if len(kept) != len(self._keys):
+                self._keys, self._text = kept, None
 
     def forgotten(self, there: set[bytes], gone_max: int) -> list[bytes]:
         """The oldest keys of files that are not `there`, so that no more than `gone_max` of them stay."""

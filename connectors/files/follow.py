@@ -143,7 +143,7 @@ class FollowReader:
         self._ready.clear()
 
     def _position(self, origin: Json) -> Position:
-        # In this order: a content may be found to be finished meanwhile, and must not be in neither of the two.
+        # In this order: what is found to be finished meanwhile must not be in neither of the two.
         entries = {content.uid: content.entry() for content in self._contents}
         self._follower.note(self._partition, self._finished)
         if None in entries.values():

@@ -748,7 +748,7 @@ class Follower:
             self._news.setdefault(partition, []).extend(new)
 
     def _is_finished(self, seen: Seen) -> bool:
-        """Whether a file is one that has been read, as it was looked into before and has not changed since."""
+        """Whether a file has been read: it was looked into before, and has not changed since."""
         return any(key in self._finished for key in self._keys.get(_version(seen), ()))
 
     def _keys_of(self, seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
