@@ -77,6 +77,8 @@ class Builder:
         source = self.checked.source
         if source is None:
             return
+        self._lost |= self.checked.lost
+        self._timeless = ("source",) in self.checked.partial and "event_time" not in source.given()
         self.stream = self._scanned(source) if read_input else self._promised(source)
         for path, step in self.checked.steps:
             if self.stream is None or not self._known:

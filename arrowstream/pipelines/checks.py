@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
@@ -30,6 +31,10 @@ _KINDS: dict[str, tuple[str, str, Mapping[str, type[Strict]]]] = {
 }
 
 
+_NAMED = ("select", "with_columns", "agg")
+_ALIAS = re.compile(r'\bas\s+(?:(\w+)|"([^"]+)")\s*$', re.IGNORECASE)
+
+
 @dataclass(slots=True)
 class Checked:
     """The parts of a file, each a model, or None where it is wrong.
@@ -40,6 +45,10 @@ class Checked:
         Models, with the path of each step and output.
     mistakes
         What is wrong.
+    partial
+        Paths of parts of which something wrong has been left out.
+    lost
+        Columns that would be there if it had not been wrong.
     """
 
     document: Document
@@ -49,6 +58,8 @@ class Checked:
     outputs: dict[str, list[tuple[Path, Strict | None]]] = field(default_factory=dict)
     run: Strict | None = None
     mistakes: list[Mistake] = field(default_factory=list)
+    partial: set[Path] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
 
     def add(self, path: Path, message: str, *, key: bool = False, **more: Any) -> None:
         """Note a mistake at the value of `path`, or at its key."""
@@ -122,26 +133,51 @@ class _Part:
         return [((*path, index), self.read((*path, index), type_)) for index in range(len(value))]
 
     def read(self, path: Path, type_: Any) -> Strict | None:
-        """One part as a model; None, with mistakes noted, if it is wrong."""
-        if any(unusable[: len(path)] == path for unusable in self.environment.unusable):
-            self._errors(path, type_)  # whatever else is wrong with it
-            return None
-        return self._errors(path, type_)
+        """One part as a model, with mistakes noted.
 
-    def _errors(self, path: Path, type_: Any) -> Strict | None:
+        What is wrong with it is left out, so that the rest can still be checked; None if there is no rest.
+        """
+        unusable = [place for place in self.environment.unusable if place[: len(path)] == path]
+        value = self.checked.document.at(path)
         try:
-            found: Strict = TypeAdapter(type_).validate_python(
-                self.checked.document.at(path), context={"folder": self.folder}
-            )
+            found = self._model(type_, value)
         except ValidationError as error:
             by_place: dict[Path, list[Any]] = {}
             for one in error.errors(include_url=False):
                 by_place.setdefault(self._path(path, one), []).append(one)
             for place, errors in by_place.items():
-                if place not in self.environment.unusable:
+                if place not in unusable:
                     self._add(place, errors)
+            unusable.extend(by_place)
+        else:
+            if not unusable:
+                return found
+        self.checked.partial.add(path)
+        try:
+            return self._model(type_, self._without(path, unusable))
+        except ValidationError:
             return None
-        return found
+
+    def _model(self, type_: Any, value: object) -> Strict:
+        made: Strict = TypeAdapter(type_).validate_python(value, context={"folder": self.folder})
+        return made
+
+    def _without(self, path: Path, wrong: list[Path]) -> object:
+        """The value at `path` without those inside; None if nothing would be left that means the same."""
+        part: Any = copy.deepcopy(self.checked.document.at(path))
+        for place in dict.fromkeys(wrong):
+            inside, below = part, place[len(path) :]
+            if len(below) == 2 and below[0] in _NAMED and isinstance(part, dict):
+                if isinstance(part.get(below[0]), list):
+                    part[below[0]] = dict(enumerate(part[below[0]]))  # the others keep their places
+                inside = part.get(below[0])
+            key = below[-1] if inside is not part else next(iter(below), None)
+            if not isinstance(inside, dict):
+                return None
+            written = inside.pop(key, None)
+            if inside is not part:
+                self.checked.lost.update(_names_of(key, written))
+        return part
 
     def _path(self, path: Path, error: Any) -> Path:
         """Where in the document an error of a part is: without the steps that only the models have."""
@@ -239,6 +275,13 @@ class _Part:
         if isinstance(value, dict | list):
             return "a mapping" if isinstance(value, dict) else "a list"
         return str(value) if isinstance(value, int | float) else f'"{value}"'
+
+
+def _names_of(key: object, written: object) -> list[str]:
+    """The column that an expression in a mapping or list would have given."""
+    found = _ALIAS.search(written) if isinstance(written, str) and isinstance(key, int) else None
+    name = key if found is None else found[1] or found[2]
+    return [name] if isinstance(name, str) else []
 
 
 def _fields_of(made: type[Strict]) -> dict[str, Any]:

@@ -53,11 +53,12 @@ def test_unknown_option_is_a_usage_error() -> None:
     assert runner.invoke(app, ["demo", "--evnets", "5"]).exit_code == 2
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "ndjson", "avro"])
 def test_inspect_shows_schema_count_and_first_rows(tmp_path: Path, suffix: str) -> None:
     frame = pl.DataFrame({"auction": [1000, 1001, 1002], "channel": ["Apple", None, "Google"]})
     path = tmp_path / f"bids.{suffix}"
-    frame.write_parquet(path) if suffix == "parquet" else frame.write_ipc(path)
+    write = frame.write_ipc if suffix == "arrow" else getattr(frame, f"write_{suffix}")
+    write(path)
 
     for place in (path, tmp_path, tmp_path / f"*.{suffix}"):
         result = runner.invoke(app, ["inspect", str(place), "--rows", "2"])

@@ -30,7 +30,7 @@ ROWS = pl.DataFrame(
     }
 )
 SCHEMA = "id: Int64, name: String, price: Float64, at: Datetime('us')"
-TEXTS = ("csv", "ndjson", "tsv", "jsonl")
+TEXTS = ("csv", "ndjson", "tsv")
 WHOLE = ("parquet", "arrow", "arrows", "avro")
 CODECS = ("gz", "zst", "bz2", "xz", "sz", "lz4")
 SUFFIXES = (*WHOLE, *TEXTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -49,6 +50,18 @@ def test_editors_find_the_schema(name):
     first = (EXAMPLES / name).read_text().splitlines()[0]
     wanted = {".yaml": "# yaml-language-server: $schema=", ".toml": "#:schema "}[Path(name).suffix]
     assert first == f"{wanted}pipeline.schema.json"
+
+
+def test_the_page_about_pipelines_shows_what_is_printed(examples, monkeypatch):
+    monkeypatch.chdir(examples)
+    page = (EXAMPLES.parent / "docs" / "pipelines.md").read_text()
+    right, _, wrong = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    shown = re.search(r"\$ arrowstream lint pipeline.yaml\n(.*?)```", page, re.DOTALL)
+    Path("pipeline.yaml").write_text(right)
+    assert lint("pipeline.yaml") == []
+    Path("pipeline.yaml").write_text(wrong)
+    found = [str(mistake) for mistake in lint("pipeline.yaml")]
+    assert shown[1].splitlines() == [*"\n".join(found).splitlines(), f"{len(found)} mistakes in 1 file"]
 
 
 def log(folder):

@@ -285,11 +285,28 @@ sinks:
 run: {mode: overwrit, threads: 0}
 """
     places = [line.split(": ")[0].removeprefix("pipeline.yaml:") for line in mistakes(text)]
-    # The wrong source leaves the columns unknown: its own mistakes, and those of syntax.
-    assert places == ["4:3", "11:12", "14:12", "17:14", "19:18", "20:13", "20:32"]
-    known = mistakes(text.replace("  latenes: 5s\n", "\n").replace("  - limit: x\n", "\n"))
-    places = [line.split(": ")[0].removeprefix("pipeline.yaml:") for line in known]
-    assert places == ["3:15", "6:13", "8:14", "10:25", "12:24", "14:12", "17:14", "19:18", "20:13", "20:32"]
+    assert places == [
+        *("3:15", "4:3", "6:13", "8:14", "10:25", "11:12", "12:24"),
+        *("14:12", "17:14", "19:18", "20:13", "20:32"),
+    ]
+
+
+def test_what_is_right_of_a_wrong_part_counts(mistakes):
+    text = """\
+source: {parquet: bids.parquet, event_time: time, latenes: 5s}
+steps:
+  - with_columns: [nosuch(price) AS a, prize AS b, price * 2 AS c]
+  - filter: a > 1
+  - filter: [c > 1, d > 1]
+  - cast: {c: Int8}
+    strict: perhaps
+  - filter: [b > 1, e > 1]
+  - {group_by_dynamic: time, every: 10s, agg: {n: COUNT(*), m: nosuch(c)}}
+  - filter: [n > 1, m > 1, k > 1]
+sinks: {parquet: out}
+"""
+    found = [line.split(": ")[0].removeprefix("pipeline.yaml:") for line in mistakes(text)]
+    assert found == ["1:51", "3:20", "3:40", "5:21", "7:13", "8:21", "9:64", "10:28"]
 
 
 def test_what_follows_from_a_mistake_is_not_told(mistakes):
