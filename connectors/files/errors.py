@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import polars as pl
 import pyarrow as pa
 
@@ -37,8 +39,8 @@ def translated(error: BaseException, path: str, format_name: str) -> ArrowStream
 
 
 def _is_of_the_system(error: OSError) -> bool:
-    """Or of a library that calls it so if bytes are not what they should be."""
-    return error.errno is not None or "os error" in str(error)
+    """Or of a library that calls it so if bytes are not what they should be, or lead before the file."""
+    return error.errno not in {None, errno.EINVAL} or "os error" in str(error)
 
 
 def unattributed(error: BaseException, paths: list[str], format_name: str) -> ArrowStreamError:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
 
 from arrowstream.config import END_OF_TIME
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated, unattributed
@@ -162,6 +163,8 @@ class ScanReader:
                 self._place.check_unchanged(file.file)
             paths = [file.path for file in self._files]
             fact = f"{self._row:,} rows came where the footers say {self._ends[-1]:,}"
+            if len(paths) == 1:
+                raise translated(pa.ArrowInvalid(fact), paths[0], self._format.name)
             raise unattributed(ConnectorError(fact), paths, self._format.name)
 
     def _diagnosed(self, error: BaseException) -> ArrowStreamError:
