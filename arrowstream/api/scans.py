@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from arrowstream.api.io import scan
@@ -131,11 +129,12 @@ def scan_parquet(
         include_file_paths=include_file_paths,
         storage_options=storage_options,
         decompressed_max=decompressed_max,
+        committed_only=committed_only,
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths, options = _paths(source, options, committed_only=committed_only)
-    files = _followed(paths, ParquetFormat(), options) if follow else ParquetSource(paths, options)
+    _check_follow(options)
+    files = _followed(source, ParquetFormat(), options) if follow else ParquetSource(source, options)
     return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
 
@@ -212,13 +211,14 @@ def scan_ipc(
         storage_options=storage_options,
         compression=compression,
         decompressed_max=decompressed_max,
+        committed_only=committed_only,
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths, options = _paths(source, options, committed_only=committed_only)
-    if not follow and is_scannable(paths, options):
-        return scan(IpcSource(paths, options), event_time=event_time, lateness=lateness, on_error=on_error)
-    return _streamed(paths, IpcFormat(decompressed_max), options, event_time=event_time, lateness=lateness)
+    _check_follow(options)
+    if not follow and is_scannable(source, options):
+        return scan(IpcSource(source, options), event_time=event_time, lateness=lateness, on_error=on_error)
+    return _streamed(source, IpcFormat(decompressed_max), options, event_time=event_time, lateness=lateness)
 
 
 def scan_csv(
@@ -372,11 +372,12 @@ def scan_csv(
         storage_options=storage_options,
         compression=compression,
         decompressed_max=decompressed_max,
+        committed_only=committed_only,
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths, options = _paths(source, options, committed_only=committed_only)
-    return _streamed(paths, csv, options, event_time=event_time, lateness=lateness)
+    _check_follow(options)
+    return _streamed(source, csv, options, event_time=event_time, lateness=lateness)
 
 
 def scan_ndjson(
@@ -463,11 +464,12 @@ def scan_ndjson(
         storage_options=storage_options,
         compression=compression,
         decompressed_max=decompressed_max,
+        committed_only=committed_only,
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths, options = _paths(source, options, committed_only=committed_only)
-    return _streamed(paths, ndjson, options, event_time=event_time, lateness=lateness)
+    _check_follow(options)
+    return _streamed(source, ndjson, options, event_time=event_time, lateness=lateness)
 
 
 def scan_avro(
@@ -545,11 +547,12 @@ def scan_avro(
         storage_options=storage_options,
         compression=compression,
         decompressed_max=decompressed_max,
+        committed_only=committed_only,
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    paths, options = _paths(source, options, committed_only=committed_only)
-    return _streamed(paths, avro, options, event_time=event_time, lateness=lateness)
+    _check_follow(options)
+    return _streamed(source, avro, options, event_time=event_time, lateness=lateness)
 
 
 def _streamed(
@@ -576,31 +579,16 @@ def _followed(
     return FollowSource(paths, format, options)
 
 
-def _paths(
-    source: PathLike | Iterable[PathLike], options: FileOptions, *, committed_only: bool
-) -> tuple[PathLike | Iterable[PathLike], FileOptions]:
-    """What is to be read, and how: as the user said, or the files of published epochs, as their folder is."""
+def _check_follow(options: FileOptions) -> None:
     if options.idle_timeout is not None and not options.follow:
         raise PlanError(
             "idle_timeout is for files that are followed", hint="leave it out, or give follow=True"
         )
-    if not committed_only:
-        return source, options
-    if options.follow:
+    if options.committed_only and options.follow:
         raise PlanError(
             "committed_only and follow: the files of a running job would be read as they appear",
             hint="leave one of them out",
         )
-    if not isinstance(source, (str, Path)):
-        raise PlanError("committed_only reads the output folder of one job", hint="give one path")
-    from arrowstream.connectors.files.committed import committed_files
-
-    files = committed_files(source, options.storage_options)
-    if not files:
-        raise PlanError(f"{source} has no published epoch yet", hint="run the job that writes it first")
-    if options.hive_partitioning is None and all("=" in file.rsplit("/", 2)[-2] for file in files):
-        options = replace(options, hive_partitioning=True)
-    return files, options
 
 
 def _overridden(

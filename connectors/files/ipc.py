@@ -9,6 +9,7 @@ from arrowstream.connectors.files.compression import MAGIC_BYTES, codec_of_conte
 from arrowstream.connectors.files.ipc_stream import HEAD_BYTES, IpcStreamFormat, layout
 from arrowstream.connectors.files.parts import IpcParts
 from arrowstream.connectors.files.places import place_of
+from arrowstream.connectors.files.source import found_files
 from arrowstream.connectors.files.stream_source import stored_suffixes
 from arrowstream.connectors.files.streams import Rewindable
 
@@ -94,7 +95,7 @@ def is_scannable(paths: PathLike | Iterable[PathLike], options: FileOptions) -> 
         or options.compression not in {"infer", "uncompressed"}
     ):
         return False
-    found = place.find(paths, stored_suffixes(IpcFormat()))
+    found = found_files(place, paths, stored_suffixes(IpcFormat()), options)
     if any(file.in_folder and not file.path.lower().endswith(IpcParts().suffixes) for file in found):
         return False
     return not any(_begins_otherwise(place.open(file)) for file in found)

@@ -33,5 +33,6 @@ class FileOptions:
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)  # credentials
     compression: Compression = "infer"
     decompressed_max: int | None = None
+    committed_only: bool = False
     follow: bool = False
     idle_timeout: Duration | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
 
+from arrowstream.connectors.files.committed import committed_files
 from arrowstream.connectors.files.compression import COMPRESSIONS
 from arrowstream.connectors.files.conform import Rules
 from arrowstream.connectors.files.labels import FileLabels, labels_of
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from arrowstream.connectors.files.options import FileOptions
-    from arrowstream.connectors.files.places import FoundFile
+    from arrowstream.connectors.files.places import FoundFile, Place
     from arrowstream.types import Json, PathLike
 
 CHOICES = {
@@ -61,7 +63,7 @@ class FileSource:
         check_options(options)
         self._options = options
         self._place = place_of(paths, options.storage_options)
-        self._files: Sequence[FoundFile] = self._place.find(paths, suffixes)
+        self._files: Sequence[FoundFile] = found_files(self._place, paths, suffixes, options)
         self._labels = FileLabels()
         names = partition_names([file.path for file in self._files], options.clock_by)
         self._partitions: dict[str, list[FoundFile]] = {name: [] for name in names}
@@ -165,6 +167,29 @@ class FileSource:
     def _full_schema(self) -> pl.Schema:
         numbers = {} if self._row_column is None else {self._row_column: pl.Int64()}
         return pl.Schema({**self._file_schema, **self._labels.schema, **numbers})
+
+
+def found_files(
+    place: Place, paths: PathLike | Iterable[PathLike], suffixes: tuple[str, ...], options: FileOptions
+) -> list[FoundFile]:
+    """The files that a scan reads: those of `Place.find`, or of them the published ones.
+
+    Raises
+    ------
+    PlanError
+        There are none.
+    """
+    if not options.committed_only:
+        return place.find(paths, suffixes)
+    if not isinstance(paths, (str, Path)):
+        raise PlanError("committed_only reads the output folder of one job", hint="give one path")
+    committed = set(committed_files(paths, options.storage_options))
+    files = [file for file in place.find(paths, suffixes) if file.path in committed] if committed else []
+    if not files:
+        raise PlanError(
+            f"{paths} has no published epoch with rows yet", hint="run the job that writes it first"
+        )
+    return files
 
 
 def check_options(options: FileOptions) -> None:

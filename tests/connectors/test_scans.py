@@ -461,6 +461,16 @@ def test_memory_place_and_committed_files(tmp_path):
     assert ars.scan_csv(tmp_path / "out", schema=SCHEMA, committed_only=True).collect().equals(frame(0, 9))
 
 
+def test_committed_files_in_folders_of_keys(tmp_path):
+    rows = frame(0, 9).with_columns(day=pl.col("id") % 3)
+    parts = pl.PartitionBy(tmp_path / "out", key="day", include_key=False)
+    ars.from_polars(rows).sink_parquet(parts).run(progress=False)
+    written = next((tmp_path / "out").glob("day=*/*"))
+    (written.parent / "other.parquet").write_bytes(written.read_bytes())
+    found = ars.scan_parquet(tmp_path / "out", committed_only=True).collect()
+    assert found.sort("id").equals(rows)
+
+
 def _csv(folder):
     path = folder / "a.csv"
     path.write_bytes(csv_bytes(frame(0, 9)))
