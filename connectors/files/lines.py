@@ -58,6 +58,11 @@ class Whole:
         """All lines that are finished; at the end all there is."""
         return cls(len(data) if at_end else data.rfind(b"\n") + 1)
 
+    @staticmethod
+    def is_plain(data: bytes) -> bool:  # noqa: ARG004 - see `cut`
+        """Every newline ends a record."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Cut(Generic[Found]):
@@ -112,13 +117,15 @@ def cut(
     offset: int,
     line: int,
     find: Callable[[bytes, bool], Found],
+    is_plain: Callable[[bytes], bool],
     growing: bool,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Cut[Found]]:
     """Pieces of about `block_bytes` that end where a record ends.
 
     `begun` are bytes at `offset` that were read already. `find(data, at_end)` says where the records in
-    `data` end; at the end of the file (but for a growing one) the last one needs no newline.
+    `data` end; at the end of the file (but for a growing one) the last one needs no newline. Bytes are plain
+    if every newline in them ends a record.
 
     Raises
     ------
@@ -128,6 +135,14 @@ def cut(
     rest, at_end, damage = begun, False, None
     while not at_end:
         read = stream.read(block_bytes)
+        last = read.rfind(b"\n") + 1
+        if last and len(read) == block_bytes and is_plain(read) and is_plain(rest):
+            whole = b"".join((rest, memoryview(read)[:last]))  # the only copy that is made
+            found = find(whole, False)  # noqa: FBT003 - see `find`
+            piece = Cut(whole, offset, line, line + newlines(whole), found)
+            yield piece
+            offset, line, rest = offset + len(whole), piece.next_line, read[last:]
+            continue
         data = b"".join((rest, read)) if rest else read
         at_end = not read
         if 0 < len(read) < block_bytes:

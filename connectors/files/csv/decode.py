@@ -136,6 +136,11 @@ class CsvDecoder:
             quote=None if quote is None else quote.encode(),
         )
 
+    def is_plain(self, data: bytes) -> bool:
+        """Without quotes every newline ends a record."""
+        quote = self._dialect.quote
+        return quote is None or quote.encode() not in data
+
     def block(self, piece: Cut[Quoting]) -> Block:
         """Rows and dead slots of a piece."""
         rows, slots, records, errors = self._rows(piece)

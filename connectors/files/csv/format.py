@@ -183,6 +183,7 @@ class CsvFormat:
             offset=head.offset,
             line=head.line,
             find=decoder.find,
+            is_plain=decoder.is_plain,
             growing=False,
             block_bytes=BLOCK_BYTES if wanted is None else _HEAD_BYTES,
         )
@@ -240,7 +241,16 @@ class CsvFormat:
             offset, line = place(resume, path)
             skip_to(stream, offset, path)
         decoder = CsvDecoder(self._dialect(), schema, columns, path, on_error)
-        pieces = cut(stream, path, begun=begun, offset=offset, line=line, find=decoder.find, growing=growing)
+        pieces = cut(
+            stream,
+            path,
+            begun=begun,
+            offset=offset,
+            line=line,
+            find=decoder.find,
+            is_plain=decoder.is_plain,
+            growing=growing,
+        )
         yield from in_order(pieces, decoder.block)
 
     def _dialect(self) -> Dialect:

@@ -81,7 +81,15 @@ class NdjsonFormat:
         offset, begun = _begin(stream)
         size = BLOCK_BYTES if self.infer_schema_length is None else _HEAD_BYTES
         pieces = cut(
-            stream, path, begun=begun, offset=offset, line=1, find=Whole.of, growing=False, block_bytes=size
+            stream,
+            path,
+            begun=begun,
+            offset=offset,
+            line=1,
+            find=Whole.of,
+            is_plain=Whole.is_plain,
+            growing=False,
+            block_bytes=size,
         )
         return inferred_schema(
             (line for piece in pieces for line in piece.data.split(b"\n")),
@@ -119,7 +127,16 @@ class NdjsonFormat:
             offset, line = place(resume, path)
             skip_to(stream, offset, path)
         decoder = NdjsonDecoder(wanted, path, on_error)
-        pieces = cut(stream, path, begun=begun, offset=offset, line=line, find=Whole.of, growing=growing)
+        pieces = cut(
+            stream,
+            path,
+            begun=begun,
+            offset=offset,
+            line=line,
+            find=Whole.of,
+            is_plain=Whole.is_plain,
+            growing=growing,
+        )
         yield from in_order(pieces, decoder.block)
 
 
