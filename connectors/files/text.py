@@ -57,7 +57,8 @@ def check_readable(schema: pl.Schema, format_name: str, *, nested: bool) -> None
 
 
 def inner_types(dtype: Any) -> Iterator[pl.DataType]:
-    """The type, and those inside it."""
+    """The type, and those inside it; also of a type that was given as its class."""
+    dtype = dtype() if isinstance(dtype, type) else dtype
     yield dtype
     if isinstance(dtype, (pl.List, pl.Array)):
         yield from inner_types(dtype.inner)

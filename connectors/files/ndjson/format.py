@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, BinaryIO
 
+import polars as pl
+
 from arrowstream.connectors.files.lines import BOM, Whole, cut, in_order, place, skip_to
 from arrowstream.connectors.files.ndjson.decode import NdjsonDecoder
 from arrowstream.connectors.files.ndjson.inference import inferred_schema
@@ -13,8 +15,6 @@ from arrowstream.connectors.files.text import check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import polars as pl
 
     from arrowstream.connectors.files.streams import Block
     from arrowstream.types import Json, OnError
@@ -117,7 +117,9 @@ class NdjsonFormat:
         DataError
             With on_error="raise", for a bad record.
         """
-        wanted = schema.__class__({name: schema[name] for name in columns})
+        wanted = pl.DataFrame(
+            schema={name: schema[name] for name in columns}
+        ).schema  # no classes inside types
         check_readable(wanted, self.name, nested=True)
         begun = b""
         if resume is None:
