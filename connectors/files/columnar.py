@@ -16,7 +16,7 @@ from arrowstream.connectors.files.caps import row_bytes
 from arrowstream.connectors.files.ipc_sizes import file_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TAIL_BYTES = 1 << 16
 """Most footers are shorter; a second request brings the others."""
@@ -90,7 +90,7 @@ class ParquetFormat:
         """See `Format`."""
         metadata = _parquet_metadata(file)
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        schema = pl.Schema(pl.read_parquet_schema(_readable(file)))
+        schema = _possible(pl.read_parquet_schema(_readable(file)))
         part_rows = tuple(group.num_rows for group in groups)
         size = row_bytes(schema)
         part_bytes = tuple(max(group.total_byte_size, group.num_rows * size) for group in groups)
@@ -147,11 +147,11 @@ class IpcFormat:
         if isinstance(file, bytes):
             head = _IPC_HEAD + file
             with pa.ipc.open_file(pa.BufferReader(head)):  # says better what is wrong
-                return Footer(pl.Schema(pl.read_ipc_schema(io.BytesIO(head))), (), ())
+                return Footer(_possible(pl.read_ipc_schema(io.BytesIO(head))), (), ())
         with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
             # Polars takes the memory that a batch asks for, or ends the process.
             largest = max((size.decoded_bytes for size in file_sizes(stream, self.tail(stream))), default=0)
-            return Footer(pl.Schema(pl.read_ipc_schema(file)), (reader.count_rows(),), (largest,))
+            return Footer(_possible(pl.read_ipc_schema(file)), (reader.count_rows(),), (largest,))
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
         """See `Format`."""
@@ -173,6 +173,11 @@ class IpcFormat:
     ) -> list[int | None] | None:
         """See `Format`."""
         return None
+
+
+def _possible(schema: Mapping[str, pl.DataType]) -> pl.Schema:
+    """The columns; a PolarsError if a damaged footer has given one of them a type that no column can have."""
+    return pl.DataFrame(schema=schema).schema
 
 
 def _readable(file: str | bytes) -> str | io.BytesIO:
