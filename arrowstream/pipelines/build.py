@@ -41,11 +41,27 @@ _SQL_HINTS = (
         "aggregate the rows of a window instead: a step group_by_dynamic, with agg",
     ),
     ("compare: pl.col(…)", "compare: price > 0"),
+    (
+        "convert it first: .with_columns(",
+        "convert it in a step, and name it after that: a step with_event_time",
+    ),
+    ("call .late() on what", "late rows are those of windows: add a step group_by_dynamic"),
+    ("such as limit(5)", "write 0 or more, such as limit: 5"),
+    ("with_metadata(file=", "name the columns: file: path"),
+    ("join them with pl.all_horizontal(", "write one condition: a > 1 AND b > 1"),
+    ("on what scan_* gives", "make it the first step"),
+    ("leave it at None for all", "leave it out for all cores"),
+    (
+        'give on_error="dead_letter" to',
+        "say on_error: dead_letter in the source, or in the step that rejects rows",
+    ),
     ('.alias("…")', "give one of them another name: … AS name"),
 )
 """Hints of the API that speak of Python, and what to say in a file."""
 
 _VERB = re.compile(rf"^(?:scan|agg|{'|'.join(STEPS)}): ")
+_DECLARE = re.compile(r"declare it(?: first)?: \.with_event_time\([^)]*\)")
+_UNKNOWN = re.compile(r'there is no column "([^"]+)"')
 _QUOTED = re.compile(r'"([^"]+)"')
 _INPUT_HINT = "paths begin at the folder of this file; lint can do without the input: --no-input"
 
@@ -321,6 +337,16 @@ class Builder:
                 return found[0]
         return (*path, verb)
 
+    def _quoted_text_hint(self, path: Path, error: ArrowStreamError) -> str | None:
+        """For a text that has got into double quotes, which SQL has for names."""
+        unknown = _UNKNOWN.search(error.fact)
+        while path and self.checked.document.at(path) is None:
+            path = path[:-1]
+        written = self.checked.document.at(path)
+        if unknown and isinstance(written, str) and f'"{unknown[1]}"' in written:
+            return f"a text stands in single quotes: '{unknown[1]}'"
+        return None
+
     def _place(self, path: Path, error: ArrowStreamError) -> Place:
         """Where the value is, or its key, if the error quotes that."""
         document = self.checked.document
@@ -332,7 +358,9 @@ class Builder:
             return  # a column that an earlier mistake is to blame for
         file, hidden = self.checked.file, self.environment.hidden
         found = Mistake.of(error, file, self._place(path, error))
-        said = hint or found.hint
+        said = hint or found.hint or self._quoted_text_hint(path, error)
+        if said is not None:
+            said = _DECLARE.sub("say event_time: … in the source, or add a step with_event_time before", said)
         for spoken, written in _SQL_HINTS:
             if spoken in found.message or spoken in (said or ""):
                 said = written

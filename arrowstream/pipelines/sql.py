@@ -111,9 +111,16 @@ def _refused(text: str, error: BaseException) -> PlanError:
         hint = "write a list, with one expression an item"
     if "DATE_TRUNC" in said[0]:
         hint = "use CAST(… AS DATE), EXTRACT(hour FROM …) or STRFTIME(…, '%Y-%m-%d %H:00'), or a window"
+    if "&&" in text:
+        hint = "write AND"
+    if text.count("(") != text.count(")"):
+        hint = "inside of [ ] and { } a comma ends a text: put it into quotes"
     if not text.strip():
         return PlanError("an expression is missing", hint="write a SQL expression, such as price > 100")
     found = re.search(r"unsupported function '?(\w+)'?", said[0])
+    if found and found[1] in {"pl", "col", "cs"}:
+        hint = "expressions are SQL, not Python: price > 100"
+        return PlanError(f"{shown(text)} is no SQL expression", hint=hint)
     if found:
         return PlanError(
             f"{shown(text)}: SQL has no function {found[1]}", hint="functions are those of Polars SQL"

@@ -151,6 +151,32 @@ TEXTS = {
             )
         ],
     ),
+    "a text in double quotes": (
+        steps("""  - filter: channel = "Apple" """),
+        [f'3:13: there is no column "Apple"\n  choices: {COLUMNS}\n  hint: a text stands in'],
+    ),
+    "Python": (
+        steps("  - filter: pl.col('price') > 3"),
+        ["3:13: filter: pl.col('price') > 3 is no SQL expression\n  hint: expressions are SQL, not Python"],
+    ),
+    "a comma in a list": (
+        steps("  - filter: [COALESCE(price, 0) > 3]"),
+        [
+            "3:14: filter: COALESCE(price is no SQL expression\n  hint: inside of [ ] and { } a comma ends",
+            "3:30: filter: 0) > 3 is no SQL expression",
+        ],
+    ),
+    "no event time": (
+        "source: {parquet: bids.parquet}\nsteps:\n  - {group_by_dynamic: time, every: 10s, agg: COUNT(*)}\n"
+        + OUT,
+        ["3:24: the stream has no event time\n  hint: say event_time: … in the source, or add a step"],
+    ),
+    "event time is lost": (
+        steps("  - select: price", "  - {group_by_dynamic: price, every: 10s, agg: COUNT(*)}"),
+        [
+            '4:24: the stream has no event time\n  hint: "time" was lost in select; keep it unchanged there, or say'
+        ],
+    ),
     "unknown column in a list": (
         steps("  - drop: [price, prize]"),
         ['3:19: there is no column "prize"'],
