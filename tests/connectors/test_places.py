@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import os
@@ -10,9 +11,11 @@ import threading
 import time
 import traceback
 import zipfile
+from types import SimpleNamespace
 
 import fsspec
 import pytest
+from yarl import URL
 
 from arrowstream.connectors.files import remote, remote_files
 from arrowstream.connectors.files import web as web_module
@@ -649,3 +652,33 @@ def test_what_is_shown_of_a_url():
     assert shown("sftp://me:pw@host/a") == "sftp://host/a"
     assert shown("simplecache::https://me@host/a?x=1") == "simplecache::https://host/a"
     assert shown("/local/a@b") == "/local/a@b"
+
+
+def test_a_name_is_looked_at_when_it_is_resolved():
+    """Whatever the name of a redirect's host was before: its addresses count."""
+
+    async def resolve(named):
+        resolver = web_module._PublicResolver(frozenset(named))
+        try:
+            return await resolver.resolve("localhost", 80)
+        finally:
+            await resolver.close()
+
+    assert asyncio.run(resolve({"localhost"}))
+    with pytest.raises(web_module.InnerAddressError, match="localhost, which is not a public address"):
+        asyncio.run(resolve({"example.org"}))
+
+
+def test_https_is_not_left_by_a_redirect():
+    async def follow(location, named=("8.8.8.8",)):
+        redirects = web_module._redirects(frozenset(named)).on_request_redirect
+        params = SimpleNamespace(
+            url=URL("https://8.8.8.8/a/b.csv"), response=SimpleNamespace(headers={"Location": location})
+        )
+        await redirects[0](None, None, params)
+
+    for fine in ("c.csv", "/c.csv", "https://8.8.8.8/c.csv", "https://1.1.1.1/", "https://example.org/"):
+        asyncio.run(follow(fine))
+    for location in ("http://8.8.8.8/c.csv", "https://127.0.0.1/", "//[::1]/", "https://192.168.0.1:8080/"):
+        with pytest.raises(web_module.InnerAddressError, match="a redirect leads"):
+            asyncio.run(follow(location))
