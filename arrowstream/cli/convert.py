@@ -227,11 +227,11 @@ def _check_name(target: Format, options: Conversion) -> None:
             )
         return
     if target.compression is None and options.compression not in (None, "uncompressed"):
-        codec = next((codec for codec in CODECS if codec == options.compression), None)
+        suffix = {str(codec): suffix_of_codec(codec) for codec in CODECS}.get(options.compression)
         raise PlanError(
             f"{options.output} does not say that it is compressed",
-            choices=CODECS if codec is None else (),
-            hint=None if codec is None else f"name it {options.output}{suffix_of_codec(codec)}",
+            choices=CODECS if suffix is None else (),
+            hint=None if suffix is None else f"name it {options.output}{suffix}",
         )
 
 

@@ -173,9 +173,7 @@ TEXTS = {
     ),
     "event time is lost": (
         steps("  - select: price", "  - {group_by_dynamic: price, every: 10s, agg: COUNT(*)}"),
-        [
-            '4:24: the stream has no event time\n  hint: "time" was lost in select; keep it unchanged there, or say'
-        ],
+        ['4:24: the stream has no event time\n  hint: "time" was lost in select; keep it unchanged'],
     ),
     "unknown column in a list": (
         steps("  - drop: [price, prize]"),
