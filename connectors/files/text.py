@@ -252,4 +252,6 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _masked(array: pa.Array, wrong: np.ndarray[Any, Any]) -> pa.Array:
-    return pc.if_else(pa.array(wrong), None, array) if wrong.any() else array
+    if not wrong.any():
+        return array
+    return pc.call_function("if_else", [pa.array(wrong), pa.scalar(None, array.type), array])

@@ -109,6 +109,8 @@ def test_a_header_that_cannot_be_is_an_error_with_its_line():
         schema_of(b'\n"a"b,c\n')
     with pytest.raises(DataError, match="file is not UTF-8"):
         schema_of(b"\xff\xfe,b\n1,2\n")
+    with pytest.raises(DataError, match="file has a header with NUL in it"):
+        schema_of(b"a\0,b\n1,2\n")
 
 
 # Options

@@ -271,6 +271,15 @@ def test_how_much_is_looked_at():
     assert schema_of(b"") == schema_of(b"\n{}\n") == {}
 
 
+def test_keys_that_cannot_be_columns():
+    with pytest.raises(DataError, match=r"file has the key 'a\\x00'"):
+        schema_of(b'{"a\\u0000":1}\n')
+    with pytest.raises(DataError, match=r"file has the key 'x\\x00'"):
+        schema_of(b'{"a":[{"x\\u0000":1}]}\n')
+    assert schema_of(b'{"\\ud800":1}\n{"a":1}\n') == {"a": pl.Int64}
+    assert frame(b'{"a":1,"b\\u0000":2}\n', {"a": pl.Int64}).rows() == [(1,)]
+
+
 # Files of others
 
 

@@ -116,7 +116,7 @@ class CsvDecoder:
         self._names = schema.names()
         self._types = {name: schema[name] for name in columns}
         self._path = path
-        self._on_error = on_error
+        self._on_error: OnError = on_error
         self._arrow = {name: arrow_type(dtype) for name, dtype in self._types.items()}
         self._as_text = {name for name in columns if self._is_text_always(name)}
         self._integers = {name for name, dtype in self._types.items() if dtype.is_integer()} - self._as_text

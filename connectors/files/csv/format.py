@@ -314,6 +314,8 @@ class CsvFormat:
                 hint="this is the header: " + _NOT_CSV,
             )
         fields = self._fields(records.at(named), path)
+        if self.has_header and any("\0" in name for name in fields):
+            raise DataError(f"{path} has a header with NUL in it: {shown(records.at(named))}", hint=_NOT_CSV)
         first = named + self.has_header + self.skip_rows_after_header
         if first > len(records) and not at_end:
             return None

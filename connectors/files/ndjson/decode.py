@@ -8,7 +8,6 @@ type, and the rows with nulls are looked at again.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from arrowstream.connectors.files.ndjson.carrier import (
     rounded,
 )
 from arrowstream.connectors.files.ndjson.inference import first_wins
+from arrowstream.connectors.files.ndjson.surrogates import SURROGATE, has_half_pair
 from arrowstream.connectors.files.streams import Block
 from arrowstream.connectors.files.text import decoded
 
@@ -39,10 +39,6 @@ NO_REASON = "no JSON that can be read"
 HALF_PAIR = "half of a surrogate pair is no character"
 
 _BLANKS = b" \t\r\n"
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NO_HALF = re.compile(  # an escaped backslash, or a pair
-    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
 _OBJECT_BEGIN, _OBJECT_END = 123, 125
 
 
@@ -61,7 +57,7 @@ class NdjsonDecoder:
         self._schema = schema
         self._carriers = pl.Schema({name: carrier(dtype) for name, dtype in schema.items()})
         self._path = path
-        self._on_error = on_error
+        self._on_error: OnError = on_error
 
     def block(self, piece: Cut[Whole]) -> Block:
         """Rows and dead slots of a piece."""
@@ -69,7 +65,7 @@ class NdjsonDecoder:
         records: Records | None = None
         errors: dict[int, str] = {}
         frame: pl.DataFrame | None = None
-        if b"\\" in data and _has_half_pair(data):
+        if b"\\" in data and has_half_pair(data):
             records = _records(data)
             errors = _with_half_pair(records)
         else:
@@ -226,17 +222,11 @@ def _first_bytes(records: Records) -> np.ndarray[Any, Any]:
     return first
 
 
-def _has_half_pair(data: bytes) -> bool:
-    if _SURROGATE.search(data) is None:
-        return False
-    return _SURROGATE.search(_NO_HALF.sub(b"", data)) is not None
-
-
 def _with_half_pair(records: Records) -> dict[int, str]:
     view = records.data
-    places = np.fromiter((found.start() for found in _SURROGATE.finditer(view)), np.int64)
+    places = np.fromiter((found.start() for found in SURROGATE.finditer(view)), np.int64)
     suspects = np.unique(np.searchsorted(records.starts, places, side="right") - 1)
-    return {slot: HALF_PAIR for slot in suspects.tolist() if slot >= 0 and _has_half_pair(records.at(slot))}
+    return {slot: HALF_PAIR for slot in suspects.tolist() if slot >= 0 and has_half_pair(records.at(slot))}
 
 
 def _complaint(record: bytes) -> str:

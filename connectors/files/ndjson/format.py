@@ -95,6 +95,7 @@ class NdjsonFormat:
             (line for piece in pieces for line in piece.data.split(b"\n")),
             self.infer_schema_length,
             self.schema_overrides or {},
+            path,
         )
 
     def blocks(
