@@ -313,7 +313,7 @@ class _RecordBatches:
         self._reader = pa.ipc.open_file(pa.PythonFile(stream, mode="r"), options=options)
         self._are_dictionaries_checked = False
         self._disk = _Disk(stream) if isinstance(stream, io.BufferedReader) else None
-        self._ask(0)
+        self._next = 0  # the first batch that is not asked for
 
     def count(self) -> int:
         """See `_Parts`."""
@@ -330,7 +330,7 @@ class _RecordBatches:
 
     def frames(self, index: int, done: int, *, at_once: bool) -> Iterator[pl.DataFrame]:  # noqa: ARG002 - always
         """See `_Parts`."""
-        self._ask(index + 1)
+        self._ask(index)
         if not self._are_dictionaries_checked:
             for block in self._dictionaries:
                 self._check_size(block)
@@ -344,10 +344,13 @@ class _RecordBatches:
             yield frame.slice(done)
 
     def _ask(self, index: int) -> None:
-        if isinstance(self._stream, RemoteStream) and index < len(self._batches):
-            block = self._batches[index]
+        """Fetch this batch and the next one."""
+        if not isinstance(self._stream, RemoteStream):
+            return
+        for block in self._batches[max(index, self._next) : index + 2]:
             if 0 <= block.start <= block.end <= self._size_bytes and block.body_bytes <= _AHEAD_BYTES:
                 self._stream.prefetch([(block.start, block.end)])
+        self._next = index + 2
 
     def _check_size(self, block: IpcBlock) -> None:
         size = block_size(self._stream, block, self._size_bytes)
