@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import traceback
 from itertools import cycle
 from pathlib import Path
@@ -500,3 +501,44 @@ def test_a_bomb_among_parts_is_refused_before_a_byte_is_decoded(tmp_path):
         found = rows_of(source_of(folder, FileOptions(decompressed_max=1 << 20, on_error="dead_letter")))
         assert found["id"].to_list() == [None, 1]
         assert "the cap of decompressed_max" in found[DEAD][0]["error"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    keys=st.lists(
+        st.tuples(
+            st.sampled_from(["1", "02", "__HIVE_DEFAULT_PARTITION__", "a%20b"]),
+            st.sampled_from(["2024-01-01", "2024-02-30", "__HIVE_DEFAULT_PARTITION__"]),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    has_column=st.booleans(),
+    options=st.sampled_from(
+        [
+            {},
+            {"try_parse_hive_dates": False},
+            {"hive_schema": {"k": pl.String, "d": pl.String}},
+            {"hive_partitioning": False},
+            {"hive_partitioning": True},
+        ]
+    ),
+    on_error=st.sampled_from(["raise", "skip"]),
+)
+def test_keys_of_folders_are_the_columns_that_polars_has(tmp_path, keys, has_column, options, on_error):
+    shutil.rmtree(tmp_path)
+    for index, (key, date) in enumerate(keys):
+        rows = pl.DataFrame({"id": [2 * index, 2 * index + 1]})
+        if has_column:
+            rows = rows.with_columns(k=pl.lit("of the file"), last=pl.lit(1))
+        write(tmp_path / f"k={key}" / f"d={date}" / f"f{index}.parquet", rows)
+    expected = pl.scan_parquet(tmp_path, include_file_paths="path", **options).collect().sort("id")
+    source = ParquetSource(tmp_path, FileOptions(on_error=on_error, include_file_paths="path", **options))
+    assert source.polars_schema == expected.schema
+    assert rows_of(source).sort("id").equals(expected)
+    for name in expected.columns:
+        assert (
+            rows_of(source.project([name, "id"] if name != "id" else [name]))
+            .sort("id")[name]
+            .equals(expected[name])
+        )
