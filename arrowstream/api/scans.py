@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from arrowstream.api.stream import Stream
-    from arrowstream.connectors.files.columnar import Format
+    from arrowstream.connectors.files.columnar import ParquetFormat
     from arrowstream.connectors.files.options import FileOptions
     from arrowstream.connectors.files.streams import StreamFormat
     from arrowstream.protocols import Source
@@ -571,7 +571,7 @@ def _streamed(
 
 def _followed(
     paths: PathLike | Iterable[PathLike],
-    format: StreamFormat | Format,  # noqa: A002 - the word for it
+    format: StreamFormat | ParquetFormat,  # noqa: A002 - the word for it
     options: FileOptions,
 ) -> Source:
     from arrowstream.connectors.files.follow import FollowSource

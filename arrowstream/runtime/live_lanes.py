@@ -157,7 +157,7 @@ class LiveLanes:
             lane.position, lane.skip, lane.maximum = cursor["position"], cursor["skip"], cursor["max"]
             lane.maximum_read, lane.skip_read = lane.maximum, lane.skip
         lane.state = state
-        lane.is_dry = state == "idle"
+        lane.is_dry = state != "new"  # until it is woken
         self._lanes[index : index + 1] = [lane]
         self._by_name[name] = lane
         return lane

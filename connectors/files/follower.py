@@ -286,7 +286,8 @@ class Follower:
         with self._lock:
             self._named.discard(partition)
             self._queues.pop(partition, None)
-            assert isinstance(position, dict)
+            if not isinstance(position, dict):
+                return  # it has come and gone without a row
             self._retired_finished.add(Finished(position["finished"]).keys())
             self._retired_gone.update(position["files"])
             for uid in list(self._retired_gone)[: max(0, len(self._retired_gone) - _GONE_MAX)]:
@@ -357,6 +358,8 @@ class Follower:
                     del self._waiting[file]
             self._live = {content.partition for content in self._contents.values()}
             self._live.update(self._partition_of(wait.seen.path) for wait in self._waiting.values())
+            if self._clock_by == "directory":  # one whose files are all read may get others
+                self._live.update(self._partition_of(seen.path) for seen in found)
             self._looks += 1
             del self._gone[: max(0, len(self._gone) - _GONE_MAX)]
             if now - self._forgot_s >= _FORGET_S:
@@ -781,7 +784,7 @@ class Follower:
     def _partition_of(self, path: str) -> str:
         if self._clock_by == "scan":
             return "scan"
-        return log_of(path) if self._clock_by == "file" else str(Path(path).parent)
+        return log_of(path) if self._clock_by == "file" else os.path.dirname(path)  # noqa: PTH120 - a text
 
 
 def _version(seen: Seen) -> tuple[object, ...]:

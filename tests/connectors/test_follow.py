@@ -16,9 +16,10 @@ from system.followed_log import Log, Reading
 from arrowstream.config import DEAD
 from arrowstream.connectors.files import follower as follower_module
 from arrowstream.connectors.files import watch as watch_module
-from arrowstream.connectors.files.columnar import IpcFormat, ParquetFormat
+from arrowstream.connectors.files.columnar import ParquetFormat
 from arrowstream.connectors.files.csv import CsvFormat
 from arrowstream.connectors.files.follow import FollowSource
+from arrowstream.connectors.files.ipc import IpcFormat
 from arrowstream.connectors.files.ndjson import NdjsonFormat
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.errors import DataError, PlanError
@@ -236,7 +237,30 @@ def test_each_folder_is_a_partition(tmp_path):
     (tmp_path / "z").mkdir()
     parquet(tmp_path / "z" / "1.parquet", 1, 2)
     assert job.count(4)["z"] == [1, 2]
+    assert not job.retired
+    shutil.rmtree(tmp_path / "x")
+    job.until(lambda: job.retired == [str(tmp_path / "x")])
+    saved = job.saved()
     job.close()
+    again = Following(follow(tmp_path, clock_by="directory"), saved)
+    parquet(tmp_path / "y" / "2.parquet", 3)
+    assert again.count(1) == {"y": [3]}
+    again.close()
+
+
+def test_each_parquet_file_is_a_partition_that_ends_with_it(tmp_path):
+    for number in range(3):
+        parquet(tmp_path / f"{number}.parquet", number)
+    source = follow(tmp_path, clock_by="file")
+    job = Following(source)
+    assert job.until(lambda: len(job.retired) == 3) == {f"{number}.parquet": [number] for number in range(3)}
+    positions, state = job.saved()
+    job.close()
+    assert (positions, state["files"]) == ({}, {})
+    again = Following(source, (positions, state))
+    parquet(tmp_path / "3.parquet", 3)
+    assert again.count(1) == {"3.parquet": [3]}
+    again.close()
 
 
 def test_thousands_of_finished_files_are_a_few_bytes_each(tmp_path):
