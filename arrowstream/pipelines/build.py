@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -13,7 +12,6 @@ import arrowstream as ars
 from arrowstream.errors import ArrowStreamError, JobNeverRunWarning, PlanError
 from arrowstream.pipelines.aggregates import split
 from arrowstream.pipelines.letters import TEXT_FORMATS, as_text
-from arrowstream.pipelines.mistakes import Mistake, Path, Place
 from arrowstream.pipelines.models import OPTIONS, SCANS, SINKS, STEPS
 from arrowstream.pipelines.signatures import Strict
 from arrowstream.pipelines.sql import Query
@@ -21,48 +19,17 @@ from arrowstream.plan.schema import out_schema
 from arrowstream.runtime.options import run_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from arrowstream.pipelines.checks import Checked
-    from arrowstream.pipelines.environment import Environment
-
-Result = TypeVar("Result")
+    from arrowstream.pipelines.blame import Blame
+    from arrowstream.pipelines.mistakes import Path
+    from arrowstream.pipelines.telling import Checked
 
 _SAME_COLUMNS = frozenset(
     {"filter", "filter_file", "remove", "drop_nulls", "limit", "fill_null", "validate", "with_event_time"}
 )
 """Steps after which the columns are those before: if one is wrong, those after it can still be checked."""
 
-_SQL_HINTS = (
-    ("cannot compare 'date/datetime/time' to a string", "write the time as TIMESTAMP '2026-01-01 00:00:00'"),
-    ("cast one of the two first", "cast one of the two first: CAST(… AS …)"),
-    (
-        "group_by_dynamic(…).agg(…)",
-        "aggregate the rows of a window instead: a step group_by_dynamic, with agg",
-    ),
-    ("compare: pl.col(…)", "compare: price > 0"),
-    (
-        "convert it first: .with_columns(",
-        "convert it in a step, and name it after that: a step with_event_time",
-    ),
-    ("call .late() on what", "late rows are those of windows: add a step group_by_dynamic"),
-    ("such as limit(5)", "write 0 or more, such as limit: 5"),
-    ("with_metadata(file=", "name the columns: file: path"),
-    ("join them with pl.all_horizontal(", "write one condition: a > 1 AND b > 1"),
-    ("on what scan_* gives", "make it the first step"),
-    ("leave it at None for all", "leave it out for all cores"),
-    (
-        'give on_error="dead_letter" to',
-        "say on_error: dead_letter in the source, or in the step that rejects rows",
-    ),
-    ('.alias("…")', "give one of them another name: … AS name"),
-)
-"""Hints of the API that speak of Python, and what to say in a file."""
-
-_VERB = re.compile(rf"^(?:scan|agg|{'|'.join(STEPS)}): ")
-_DECLARE = re.compile(r"declare it(?: first)?: \.with_event_time\([^)]*\)")
-_UNKNOWN = re.compile(r'there is no column "([^"]+)"')
-_QUOTED = re.compile(r'"([^"]+)"')
 _INPUT_HINT = "paths begin at the folder of this file; lint can do without the input: --no-input"
 
 
@@ -79,10 +46,9 @@ class Builder:
     """
 
     checked: Checked
-    environment: Environment
+    blame: Blame
     stream: ars.Stream | None = None
     jobs: list[ars.Job] = field(default_factory=list)
-    _lost: set[str] = field(default_factory=set)
     _known: bool = True
     _timeless: bool = False
     _folders: dict[str, Path] = field(default_factory=dict)
@@ -93,7 +59,6 @@ class Builder:
         source = self.checked.source
         if source is None:
             return
-        self._lost |= self.checked.lost
         self._timeless = ("source",) in self.checked.partial and "event_time" not in source.given()
         self.stream = self._scanned(source) if read_input else self._promised(source)
         for path, step in self.checked.steps:
@@ -120,9 +85,9 @@ class Builder:
             try:
                 return scan(files, **options)
             except ArrowStreamError as error:
-                about = self._about(("source",), format_, options, error)
+                about = self.blame.about(("source",), format_, options, error)
                 wrong = about[1] if len(about) > 1 else format_
-                self._add(about, error, hint=_INPUT_HINT if wrong == format_ else None)
+                self.blame.add(about, error, hint=_INPUT_HINT if wrong == format_ else None)
                 if wrong not in options:
                     return None
                 left_out = ("event_time", "lateness") if wrong in ("event_time", "lateness") else (wrong,)
@@ -138,7 +103,7 @@ class Builder:
             return None
         kept: dict[str, Any] = {name: options[name] for name in ("event_time", "lateness") if name in options}
         bounded = not options.get("follow")
-        return self._tried(
+        return self.blame.tried(
             ("source",),
             format_,
             kept,
@@ -166,7 +131,7 @@ class Builder:
             positional: tuple[Any, ...] = (tuple(main) if isinstance(main, list) else main,)
             if isinstance(main, Strict):  # a verb that has options only
                 positional, options = (), main.given()
-            found = self._tried(path, verb, options, lambda: method(*positional, **options))
+            found = self.blame.tried(path, verb, options, lambda: method(*positional, **options))
         if found is None:
             self._know_less(verb)
         else:
@@ -176,9 +141,9 @@ class Builder:
         kept = stream
         if query.where is not None:
             where = query.where
-            filtered = self._tried(path, "sql", {}, lambda: stream.filter(where))
+            filtered = self.blame.tried(path, "sql", {}, lambda: stream.filter(where))
             kept = stream if filtered is None else filtered
-        return self._tried(path, "sql", {}, lambda: kept.select(*query.items))
+        return self.blame.tried(path, "sql", {}, lambda: kept.select(*query.items))
 
     def _expressions(self, path: Path, stream: ars.Stream, verb: str, main: Any) -> ars.Stream | None:
         """One call with all expressions; if it fails, one with each, to find the one that is wrong."""
@@ -192,12 +157,12 @@ class Builder:
                 try:
                     method(expr)
                 except ArrowStreamError as one:
-                    self._add(place, one)
-                    self._lost.add(str(expr.meta.output_name(raise_if_undetermined=False)))
+                    self.blame.add(place, one)
+                    self.blame.lost.add(str(expr.meta.output_name(raise_if_undetermined=False)))
                 else:
                     good[place] = expr
             if len(good) == len(exprs):
-                self._add((*path, verb), error)
+                self.blame.add((*path, verb), error)
             return self._best(method, list(good.values()))
         return made
 
@@ -220,18 +185,18 @@ class Builder:
                 error = PlanError(
                     f"agg: {expr} has no name", hint="write it as name: expression, or … AS name"
                 )
-                self._add((*path, "agg", key), error)
+                self.blame.add((*path, "agg", key), error)
                 continue
             if name in named:
                 error = PlanError(
                     f'agg: two columns would be called "{name}"', hint="give one another name: … AS name"
                 )
-                self._add((*path, "agg", key), error)
+                self.blame.add((*path, "agg", key), error)
                 continue
             named[name], places[name] = expr, (*path, "agg", key)
         windows: ars.DynamicGroupBy | None = None
         if not self._timeless:
-            windows = self._tried(
+            windows = self.blame.tried(
                 path, "group_by_dynamic", options, lambda: stream.group_by_dynamic(index, **options)
             )
         if windows is not None and named:
@@ -239,7 +204,7 @@ class Builder:
                 return aggregated(windows, named)
             except ArrowStreamError as error:
                 if not self._add_each(stream, named, places):
-                    self._add((*path, "agg"), error)
+                    self.blame.add((*path, "agg"), error)
                 return None
         self._add_each(stream, named, places)
         return None
@@ -251,7 +216,7 @@ class Builder:
             try:
                 out_schema("agg", stream.schema, lambda rows, expr=expr: rows.select(expr))  # type: ignore[misc]
             except ArrowStreamError as error:
-                self._add(places[name], error)
+                self.blame.add(places[name], error)
                 found = True
         return found
 
@@ -271,7 +236,7 @@ class Builder:
             "dead_letters": stream.dead_letters,
         }
         for kind, outputs in self.checked.outputs.items():
-            rows = self._tried((), kind, {}, streams[kind]) if outputs else None
+            rows = self.blame.tried((), kind, {}, streams[kind]) if outputs else None
             for path, output in outputs:
                 if output is not None and rows is not None:
                     self._add_output(path, rows, output)
@@ -284,17 +249,17 @@ class Builder:
         first = self._folders.setdefault(str(folder).rstrip("/"), path)
         if first != path:
             line = self.checked.document.place_of(first).line
-            self._add((*path, format_), PlanError(f"the output of line {line} has this folder already"))
+            self.blame.add((*path, format_), PlanError(f"the output of line {line} has this folder already"))
             return
         partition_by = options.pop("partition_by", None)
         if partition_by is not None:
             try:
                 folder = pl.PartitionBy(folder, **partition_by.given())
             except (TypeError, ValueError) as error:
-                self._add((*path, "partition_by"), PlanError(f"partition_by: {error}"))
+                self.blame.add((*path, "partition_by"), PlanError(f"partition_by: {error}"))
                 return
         sink: Callable[..., ars.Job] = getattr(rows, f"sink_{format_}")
-        job = self._tried(path, format_, options, lambda: sink(folder, **options))
+        job = self.blame.tried(path, format_, options, lambda: sink(folder, **options))
         if job is not None:
             self.jobs.append(job)
 
@@ -307,73 +272,7 @@ class Builder:
         for name, option in given.items() if isinstance(given, dict) else ():
             if name in OPTIONS and self.checked.document.place_of(("run", name)) not in seen:
                 one: dict[str, Any] = {name: option}
-                self._tried(("run",), name, {}, lambda one=one: run_options(**one, environment={}))  # type: ignore[misc]
-
-    # Mistakes
-
-    def _tried(
-        self, path: Path, verb: str, options: Mapping[str, Any], call: Callable[[], Result]
-    ) -> Result | None:
-        """The result of a call; None, and a mistake where the error points to."""
-        try:
-            return call()
-        except ArrowStreamError as error:
-            self._add(self._about(path, verb, options, error), error)
-            return None
-
-    def _about(self, path: Path, verb: str, options: Mapping[str, Any], error: ArrowStreamError) -> Path:
-        """The value that an error speaks of: the option that it names, or a text that it quotes."""
-        for name in options:
-            if re.search(rf"(?:^|\W){re.escape(name)}(?:=|:)", error.fact):
-                return (*path, name)
-        document = self.checked.document
-        for quoted in _QUOTED.findall(error.fact):
-            below = [place for place in document.values if place[: len(path)] == path and place != path]
-            texts = {place: document.at(place) for place in below}
-            equal = [place for place, text in texts.items() if text == quoted or place[-1] == quoted]
-            word = re.compile(rf"\b{re.escape(quoted)}\b")
-            found = equal or [p for p, text in texts.items() if isinstance(text, str) and word.search(text)]
-            if found:
-                return found[0]
-        return (*path, verb)
-
-    def _quoted_text_hint(self, path: Path, error: ArrowStreamError) -> str | None:
-        """For a text that has got into double quotes, which SQL has for names."""
-        unknown = _UNKNOWN.search(error.fact)
-        while path and self.checked.document.at(path) is None:
-            path = path[:-1]
-        written = self.checked.document.at(path)
-        if unknown and isinstance(written, str) and f'"{unknown[1]}"' in written:
-            return f"a text stands in single quotes: '{unknown[1]}'"
-        return None
-
-    def _place(self, path: Path, error: ArrowStreamError) -> Place:
-        """Where the value is, or its key, if the error quotes that."""
-        document = self.checked.document
-        is_column = path[-2:-1] in (("rename",), ("cast",)) and f'"{path[-1]}"' in error.fact
-        return document.place_of(path, key=is_column and document.at(path) is not None)
-
-    def _add(self, path: Path, error: ArrowStreamError, *, hint: str | None = None) -> None:
-        if any(f'"{name}"' in error.fact for name in self._lost):
-            return  # a column that an earlier mistake is to blame for
-        file, hidden = self.checked.file, self.environment.hidden
-        found = Mistake.of(error, file, self._place(path, error))
-        said = hint or found.hint or self._quoted_text_hint(path, error)
-        if said is not None:
-            said = _DECLARE.sub("say event_time: … in the source, or add a step with_event_time before", said)
-        for spoken, written in _SQL_HINTS:
-            if spoken in found.message or spoken in (said or ""):
-                said = written
-                break
-        self.checked.mistakes.append(
-            Mistake(
-                file,
-                found.place,
-                hidden(_without_verb(found.message)),
-                tuple(map(hidden, found.choices)),
-                hidden(said) if said else None,
-            )
-        )
+                self.blame.tried(("run",), name, {}, lambda one=one: run_options(**one, environment={}))  # type: ignore[misc]
 
 
 def aggregated(windows: ars.DynamicGroupBy, named: dict[str, pl.Expr]) -> ars.Stream:
@@ -398,10 +297,3 @@ def _entries(main: Any) -> list[tuple[str | int, pl.Expr]]:
 
 def _named(key: str | int, expr: pl.Expr) -> pl.Expr:
     return expr.alias(key) if isinstance(key, str) else expr
-
-
-def _without_verb(message: str) -> str:
-    """Messages begin with the verb, which the place says already."""
-    message = _VERB.sub("", message)
-    # Where it is in the expression is told in Polars' words, which nobody has written.
-    return message.split(", in ")[0] if "looks at other rows" in message else message

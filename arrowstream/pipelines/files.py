@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import arrowstream as ars
 from arrowstream.errors import PlanError, nearest
+from arrowstream.pipelines.blame import Blame
 from arrowstream.pipelines.build import Builder
 from arrowstream.pipelines.checks import check
 from arrowstream.pipelines.environment import Environment
@@ -131,7 +132,7 @@ def read(
         return None, mistakes
     run = builder.checked.run
     options = {} if run is None else run.given()
-    return Pipeline(Path(path), builder.stream, builder.jobs, options, builder.environment), []
+    return Pipeline(Path(path), builder.stream, builder.jobs, options, builder.blame.environment), []
 
 
 def lint(
@@ -168,7 +169,7 @@ def _built(
     environment = Environment(variables)
     document, unset = environment.applied(document, file)
     checked = check(document, file, folder=path.absolute().parent, environment=environment)
-    builder = Builder(checked, environment)
+    builder = Builder(checked, Blame(checked, environment, set(checked.lost)))
     builder.build(read_input=read_input)
     return builder, sorted([*unset, *checked.mistakes], key=lambda mistake: mistake.place)
 

@@ -110,6 +110,18 @@ def test_a_step_is_the_verb(write, bids, step, same):
     assert found.equals(same(stream).collect(progress=False))
 
 
+def test_windows_of_windows(bids, write):
+    inner = "{group_by_dynamic: time, every: 5s, group_by: auction, agg: {n: COUNT(*), sum: SUM(price)}}"
+    outer = "{group_by_dynamic: time, every: 20s, agg: {n: SUM(n), most: MAX(sum)}}"
+    found, _ = program(f"{HEAD}steps:\n  - {inner}\n  - filter: n > 0\n  - {outer}\n{TAIL}", write)
+    stream = ars.scan_parquet(bids / "bids.parquet", event_time="time", lateness="5s")
+    fives = stream.group_by_dynamic("time", every="5s", group_by="auction").agg(
+        n=pl.len().cast(pl.Int64), sum=pl.col("price").sum()
+    )
+    twenties = fives.group_by_dynamic("time", every="20s").agg(n=pl.col("n").sum(), most=pl.col("sum").max())
+    assert found.equals(twenties.collect(progress=False))
+
+
 def test_rules_of_a_file(bids, write):
     (bids / "rules.yaml").write_text("low: price < 20\napples: channel = 'Apple'\n")
     found, _ = program(f"{HEAD}steps: [filter_file: rules.yaml]\n{TAIL}", write)
