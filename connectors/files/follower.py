@@ -331,7 +331,7 @@ class Follower:
             return
         with self._lock:
             unknown = {seen.file: seen for seen in found if not self._is_finished(seen)}
-            if not unknown and self._contents and self._watch.is_away:
+            if not unknown and self._contents and (self._watch.is_away or self._is_unmounted()):
                 return  # the folder is away for a while, not its files
             now = time.monotonic()
             paths = {seen.path for seen in found}
@@ -361,10 +361,19 @@ class Follower:
             if self._clock_by == "directory":  # one whose files are all read may get others
                 self._live.update(self._partition_of(seen.path) for seen in found)
             self._looks += 1
-            del self._gone[: max(0, len(self._gone) - _GONE_MAX)]
+            for content in self._gone[: max(0, len(self._gone) - _GONE_MAX)]:
+                self._drop(content)
             if now - self._forgot_s >= _FORGET_S:
                 self._forgot_s = now
                 self._forget(found)
+
+    def _is_unmounted(self) -> bool:
+        """Whether there is another disk where the files were."""
+        seen = next(iter(self._contents.values())).seen
+        try:
+            return bool(seen.inode) and Path(seen.path).parent.stat().st_dev != seen.device
+        except OSError:
+            return False
 
     def _is_still(self, content: Content, seen: Seen) -> bool:
         """Take note of how a known file is now; False if it turns out to be another one."""

@@ -416,3 +416,19 @@ def test_stop_does_not_wait_for_rows(tmp_path):
     assert job.stop().status == "stopped"
     assert time.monotonic() - began < 3
     assert Turn("idle", 0, "a").as_json(3) == [3, "idle", "a"]
+
+
+def test_a_partition_that_was_active_before_a_restart_may_become_idle():
+    topic = Topic()
+    topic.put(a=[(1, 0)], b=[(2, 10)])
+    feed = Feed(topic, event_time="t")
+    taken(feed, 1)
+    topic.put(a=[(3, 1)])
+    taken(feed, 1)
+    cursors = feed.cursors()
+    feed.close()
+    topic.put(a=[(50, 2)])
+    topic._news.remove("b") if "b" in topic._news else None
+    again = Feed(topic, event_time="t", idle_s=0.2, cursors=cursors)
+    assert taken(again, 2) == [1, 2]
+    again.close()
