@@ -46,10 +46,15 @@ class Batches:
         return ars.from_batches(self, schema={"a": pl.Int64}, **options)
 
 
+def is_of_a_run(thread: threading.Thread) -> bool:
+    """Those that ask remote places stay: they serve all runs of the process."""
+    return "arrowstream" in thread.name and not thread.name.startswith("arrowstream-remote")
+
+
 def threads_stop() -> bool:
     """Whether all threads of runs are gone, soon."""
     deadline = time.monotonic() + DEADLINE_S
-    while any("arrowstream" in thread.name for thread in threading.enumerate()):
+    while any(map(is_of_a_run, threading.enumerate())):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
