@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import subprocess
@@ -10,9 +11,12 @@ import time
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import arrowstream as ars
 from arrowstream.pipelines import load
+from arrowstream.pipelines.letters import as_text
 
 
 def rows(folder):
@@ -190,6 +194,19 @@ run: {checkpoint: state, checkpoint_every: 10}
     assert (bids / "state").is_dir()
     assert report.rows_in == 62
     assert load(bids / "pipeline.yaml").run().status == "already_complete"
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(max_size=40) | st.text(max_size=20).map(str.encode) | st.none(), max_size=30))
+def test_what_is_not_utf8_is_told_in_base64(values):
+    def told(value):
+        try:
+            return None if value is None else value.decode()
+        except UnicodeDecodeError:
+            return f"base64:{base64.b64encode(value).decode()}"
+
+    letters = ars.from_polars(pl.DataFrame({"original": values}, schema={"original": pl.Binary}))
+    assert as_text(letters).collect(progress=False)["original"].to_list() == [told(value) for value in values]
 
 
 def test_options_of_the_call_go_before_those_of_the_file(bids, write):
