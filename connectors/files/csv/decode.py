@@ -336,6 +336,7 @@ class CsvDecoder:
         wrong: dict[int, str] = {}
         columns = []
         frame = pl.DataFrame(table)
+        assert frame.columns == table.column_names, "Polars keeps the names"
         for name, dtype in self._types.items():
             if name not in frame.columns:  # a record with too few fields
                 columns.append(pl.Series(name, [None], dtype).new_from_index(0, frame.height))

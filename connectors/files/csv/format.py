@@ -50,7 +50,8 @@ class CsvFormat:
     Parameters
     ----------
     has_header
-        Whether the first record of each file names its columns; else they are column_0, column_1 …
+        Whether the first record of each file names its columns; else they are column_0, column_1 …, as are
+        those with an empty name.
     separator, quote_char, eol_char
         One byte each. `quote_char=None`: quotes are characters like others.
     comment_prefix
@@ -339,9 +340,9 @@ class CsvFormat:
             raise DataError(f"{path} has no header: {error}: {shown(text)}", hint=_NOT_CSV) from error
 
     def _names(self, fields: list[str]) -> list[str]:
-        """Different names for all columns: as Polars makes them."""
-        if not self.has_header:
-            fields = [f"column_{index}" for index in range(len(fields))]
+        """Different names for all columns: as Polars makes them, but for empty ones: Arrow's tables lose them."""
+        is_named = self.has_header
+        fields = [name if name and is_named else f"column_{index}" for index, name in enumerate(fields)]
         swap = {ord("\n"): self.eol_char, ord(self.eol_char): "\n"}
         fields = [field.translate(swap) for field in fields]
         fields[: len(self.new_columns)] = self.new_columns[: len(fields)]
