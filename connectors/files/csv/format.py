@@ -340,7 +340,7 @@ class CsvFormat:
             raise DataError(f"{path} has no header: {error}: {shown(text)}", hint=_NOT_CSV) from error
 
     def _names(self, fields: list[str]) -> list[str]:
-        """Different names for all columns: as Polars makes them, but for empty ones: Arrow's tables lose them."""
+        """Different names for all columns, as Polars makes them; Arrow's tables lose empty ones."""
         is_named = self.has_header
         fields = [name if name and is_named else f"column_{index}" for index, name in enumerate(fields)]
         swap = {ord("\n"): self.eol_char, ord(self.eol_char): "\n"}
