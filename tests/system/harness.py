@@ -134,7 +134,9 @@ def kill_at_random(golden: Golden, *, kills: int, seed: int, tell: bool = False)
     began = time.monotonic()
     while tally.kills < kills:
         root = golden.fresh()
-        while not _killed_or_finished(golden, root, chance, tally):
+        is_fresh = True
+        while not _killed_or_finished(golden, root, chance, tally, is_fresh=is_fresh):
+            is_fresh = False
             if tell and tally.kills % 50 == 0:
                 print(f"{tally.kills} kills", flush=True)
         tally.runs_compared += 1
@@ -144,17 +146,25 @@ def kill_at_random(golden: Golden, *, kills: int, seed: int, tell: bool = False)
     return tally
 
 
-def _killed_or_finished(golden: Golden, root: Path, chance: random.Random, tally: Tally) -> bool:
+def _killed_or_finished(
+    golden: Golden, root: Path, chance: random.Random, tally: Tally, *, is_fresh: bool
+) -> bool:
     """Start the job and kill it somewhere; whether it had finished before."""
     process = golden.start(root)
     tally.starts += 1
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n", finish(process)
-    time.sleep(chance.uniform(0, golden.seconds))
+    began = time.monotonic()
+    ends_after = chance.uniform(0, golden.seconds)
+    while process.poll() is None and (left := began + ends_after - time.monotonic()) > 0:
+        time.sleep(min(left, _POLL_S))
+    took = time.monotonic() - began
     process.send_signal(signal.SIGKILL)
     code, _, err = finish(process)
     if code == -signal.SIGKILL:
         tally.kills += 1
         return False
     assert code == 0, err
+    if is_fresh:  # the machine may have less to do by now
+        golden.seconds = min(golden.seconds, took)
     return True
