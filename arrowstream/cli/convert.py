@@ -63,6 +63,10 @@ def convert(conversion: Conversion) -> None:
         raise PlanError(
             "--dead-letters is given, but no dead letters are made", hint="add --on-error dead_letter"
         )
+    if conversion.on_error == "dead_letter" and conversion.dead_letters is None:
+        raise PlanError(
+            "dead letters are to be made, but have no place to go", hint="add --dead-letters bad.ndjson"
+        )
     rows = _rows(conversion)
     from arrowstream.pipelines.letters import TEXT_FORMATS, as_text
 
@@ -86,6 +90,9 @@ def convert(conversion: Conversion) -> None:
     size = "" if "://" in conversion.output else f" ({_size(conversion.output)})"
     said = f"{counts[0]:,} rows in {seconds:.2f} s: {conversion.output}{size}"
     console.out.print(said, markup=False)
+    skipped = sum(source.errors for source in report.connectors if source.kind == "source")
+    if skipped:
+        console.out.print(f"{skipped:,} skipped: they could not be read", markup=False)
     if conversion.dead_letters is not None:
         console.out.print(f"{counts[1]:,} dead letters: {conversion.dead_letters}", markup=False)
 

@@ -167,6 +167,7 @@ def test_bad_lines(tmp_path):
 
     skipped = convert(source, out, *schema, "--on-error", "skip")
     assert skipped.exit_code == 0, skipped.output
+    assert skipped.stdout.splitlines()[1] == "1 skipped: they could not be read"
     assert pl.read_parquet(out)["n"].to_list() == [1, 3]
 
     options = ["--on-error", "dead_letter", "--dead-letters", bad, "--overwrite"]
@@ -213,6 +214,7 @@ def test_bad_lines(tmp_path):
             ["mixed", "out.csv"],
             "error: mixed holds several kinds of files: .csv, .parquet\n  hint: give a glob\n",
         ),
+        (["rows.csv", "out.parquet", "--on-error", "dead_letter"], "error: dead letters are to be made, but"),
         (["empty", "out.csv"], "error: empty holds no files of a kind that can be read\n"),
     ],
 )
