@@ -153,9 +153,26 @@ def test_what_csv_cannot_hold_is_refused_by_name(dtype):
 
 def test_a_text_that_would_be_null_is_refused():
     frame = pl.DataFrame({"a": [1], "s": ["NA"]})
-    with pytest.raises(DataError, match="column 's' has the text 'NA', which is also the null_value"):
+    with pytest.raises(DataError, match="column 's' has the text 'NA', which would be read as null"):
         written(frame, CsvEncoding(null_value="NA"))
     assert written(frame, CsvEncoding(null_value="NA", quote_style="non_numeric")) == b'"a","s"\n1,"NA"\n'
+
+
+@pytest.mark.parametrize("text", ["a,b", 'a"b', "a\nb", "a\rb", ""])
+def test_texts_that_need_quotes_and_get_none_are_refused(text):
+    never = CsvEncoding(quote_style="never")
+    assert written(pl.DataFrame({"s": ["x y", None]}), never) == b"s\nx y\n\n"
+    with pytest.raises(DataError, match="column 's' has"):
+        written(pl.DataFrame({"s": [text]}), never)
+    with pytest.raises(DataError, match="column 'the header' has"):
+        written(pl.DataFrame({"a,b": [1]}), never)
+
+
+def test_texts_that_end_the_line_are_refused():
+    bars = CsvEncoding(line_terminator="|")
+    assert written(pl.DataFrame({"s": ["x", "y"]}), bars) == b"s|x|y|"
+    with pytest.raises(DataError, match=r"column 's' has a text with '\|' in it"):
+        written(pl.DataFrame({"s": ["x|y"]}), bars)
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,17 @@ QuoteStyle: TypeAlias = Literal["necessary", "always", "non_numeric", "never"]
 _CHUNK_ROWS = 1 << 16
 _ENCODER_BYTES = 1 << 14
 _QUOTE_STYLES = ("necessary", "always", "non_numeric", "never")
+_QUOTED_STYLES = ("always", "non_numeric")  # in which every text is quoted
+_TERMINATORS = ("\n", "\r\n", "\r")  # that Polars quotes texts for
 
 
 @dataclass(frozen=True, slots=True)
 class CsvEncoding:
     """CSV. The options have the names, meanings and defaults of `polars.LazyFrame.sink_csv`.
 
-    Null is an empty field and an empty text is "", so that both come back. A text that is the `null_value`
-    would come back as null and is a DataError, unless all texts are quoted.
+    Null is an empty field and an empty text is "", so that both come back. What would come back as something
+    else is a DataError, unless all texts are quoted: a text that is the `null_value`, or with
+    quote_style="never" one that has a separator in it.
 
     Raises
     ------
@@ -117,7 +120,7 @@ class CsvEncoder:
         Raises
         ------
         DataError
-            A text that would be read as null.
+            A text that would be read as something else.
         """
         encoding = self._encoding
         frame = pl.DataFrame(table)
@@ -148,16 +151,35 @@ class CsvEncoder:
         return b""
 
     def _check(self, frame: pl.DataFrame) -> None:
-        null = self._encoding.null_value
-        if not null or self._encoding.quote_style in {"always", "non_numeric"}:
+        """Raise DataError for a text that would come back as something else."""
+        encoding = self._encoding
+        never = encoding.quote_style == "never"
+        signs = [encoding.separator, encoding.quote_char, "\n", "\r"] if never else []
+        if encoding.line_terminator not in _TERMINATORS and encoding.quote_style not in _QUOTED_STYLES:
+            signs.append(encoding.line_terminator)
+        null = encoding.null_value if encoding.quote_style not in _QUOTED_STYLES else None
+        if null is None and never:
+            null = ""
+        if not (null or never or signs):
             return
+        if not self._begun and encoding.include_header:
+            self._check_text(pl.Series("the header", frame.columns), signs, None)
         for column in frame.iter_columns():
-            is_text = isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
-            if is_text and (column.cast(pl.String) == null).any():
-                raise DataError(
-                    f"column '{column.name}' has the text {null!r}, which is also the null_value",
-                    hint='choose another null_value, or quote texts: quote_style="non_numeric"',
-                )
+            if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
+                self._check_text(column.cast(pl.String), signs, null)
+
+    def _check_text(self, text: pl.Series, signs: list[str], null: str | None) -> None:
+        if null is not None and (text == null).any():
+            raise DataError(
+                f"column '{text.name}' has the text {null!r}, which would be read as null",
+                hint='choose another null_value, or quote texts: quote_style="non_numeric"',
+            )
+        if signs and text.str.contains_any(signs).any():
+            raise DataError(
+                f"column '{text.name}' has a text with {' or '.join(map(repr, signs))} in it, "
+                "which would be read as the end of the text",
+                hint='quote texts: quote_style="non_numeric"',
+            )
 
 
 def _no_text(dtype: pl.DataType) -> str | None:
