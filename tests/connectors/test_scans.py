@@ -529,3 +529,33 @@ def test_every_format_on_s3_with_damage_and_going_on(s3):
         assert set(range(40)) <= set(skipping.collect()["id"]), name
         with pytest.raises((DataError, PlanError), match=r"s3://.*/2\."):
             scan(url, **shared).collect()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_key_of_folders_as_event_time(tmp_path, name):
+    scan, write, suffix, options = FORMATS[name]
+    for hour in (0, 1):
+        folder = tmp_path / f"hour=2020-01-01 0{hour}%3A00%3A00"
+        folder.mkdir()
+        (folder / f"1{suffix}").write_bytes(write(frame(hour * 10, 10)))
+    counted = scan(tmp_path, event_time="hour", **options).group_by_dynamic("hour", every="1h").agg(pl.len())
+    assert counted.collect().rows() == [(START, 10), (START + dt.timedelta(hours=1), 10)]
+    assert "hour" in counted.explain()
+
+
+def test_heads_that_have_no_schema_in_common(tmp_path):
+    (tmp_path / "1.ndjson").write_text('{"a": [1]}\n')
+    (tmp_path / "2.ndjson").write_text('{"a": {"b": 1}}\n')
+    with pytest.raises(PlanError, match="the first rows of the files have no schema in common") as raised:
+        ars.scan_ndjson(tmp_path)
+    assert raised.value.hint == "give schema="
+
+
+def test_types_of_the_first_files_together(tmp_path):
+    for name, text in (("1", "a,b\n1,x\n"), ("2", "b,a\ny,2.5\n"), ("3", "a,b\n,z\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    rows = ars.scan_csv([tmp_path / "1.csv", tmp_path / "2.csv"]).collect()
+    assert rows.rows() == [(1.0, "x"), (2.5, "y")]
+    (tmp_path / "4.ndjson").write_text('{"a": 1}\n')
+    (tmp_path / "5.ndjson").write_text('{"b": 2, "a": 1.5}\n')
+    assert ars.scan_ndjson(tmp_path).collect().rows() == [(1.0, None), (1.5, 2)]
