@@ -66,6 +66,12 @@ def test_decimals_are_read_digit_by_digit():
     assert [slot[0] for slot in slots(read_blocks(NdjsonFormat(), bad, schema))] == ["dead"] * 5
 
 
+def test_wide_integers_are_never_rounded_floats():
+    schema = {"w": pl.Int128}
+    data = b'{"w":12345678901234567890123}\n{"w":12345678901234567890123.0}\n{"w":1e20}\n'
+    assert [slot[0] for slot in slots(read_blocks(NdjsonFormat(), data, schema))] == ["row", "dead", "row"]
+
+
 def test_times_and_choices_are_strings():
     schema = {
         "t": pl.Time,

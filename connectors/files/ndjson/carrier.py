@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _EXPONENT, _NO_DIGITS = "[eE].*$", "+-0 \t"
+_EXACT = (pl.Decimal, pl.Int128, pl.UInt128)
 _ROUNDED_DIGITS_MIN, _ROUNDED_DIGITS_MAX = 16, 17
 """Fewer digits survive a float64, and its text never has more."""
 
@@ -82,11 +83,11 @@ def _carried_struct(column: pl.Series, dtype: pl.Struct) -> tuple[pl.Series, np.
 
 
 def rounded(column: pl.Series, dtype: Any) -> np.ndarray[Any, Any]:
-    """Rows in which a decimal may have been a number that Polars has rounded.
+    """Rows in which a decimal or a wide integer may have been a number that Polars has rounded.
 
     Shape   column: [n] of `carrier(dtype)`; returns bool[n]
     """
-    if not any(isinstance(inner, pl.Decimal) for inner in inner_types(dtype)):
+    if not any(isinstance(inner, _EXACT) for inner in inner_types(dtype)):
         return np.zeros(len(column), np.bool_)
     if isinstance(dtype, (pl.List, pl.Array)):
         elements, lengths = _elements(column)
@@ -139,7 +140,7 @@ def _with_decimals_quoted(value: Any, dtype: Any) -> Any:
     if isinstance(value, dict) and isinstance(dtype, pl.Struct):
         types = {field.name: field.dtype for field in dtype.fields}
         return {key: _with_decimals_quoted(inner, types.get(key)) for key, inner in value.items()}
-    if isinstance(dtype, pl.Decimal) and isinstance(value, _Digits):
+    if isinstance(dtype, _EXACT) and isinstance(value, _Digits):
         return value.digits
     return value
 
