@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from arrowstream.connectors.files.tail import Progress
+from arrowstream.connectors.files.tail import Progress, digest
 from arrowstream.connectors.files.watch import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from arrowstream.types import Json
-
-_KEY_BYTES = 8
-_END_BYTES = 4096  # of a whole file that tell it from others: of its beginning, and as much of its end
 
 
 @dataclass(slots=True, eq=False)
@@ -144,71 +139,17 @@ class Content:
             self.descriptor = None
 
 
-class Finished:
-    """Files that have been read to their end, each by a few bytes, in the order in which that happened."""
-
-    def __init__(self, saved: Json = None) -> None:
-        packed = base64.b64decode(saved) if isinstance(saved, str) else b""
-        self._keys = dict.fromkeys(packed[at : at + _KEY_BYTES] for at in range(0, len(packed), _KEY_BYTES))
-        self._text: str | None = saved if isinstance(saved, str) else None
-        self._forgets = 0
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._keys
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def keys(self) -> list[bytes]:
-        """All of them, the oldest first."""
-        return list(self._keys)
-
-    def add(self, keys: Iterable[bytes]) -> None:
-        """These have been read."""
-        before = len(self._keys)
-        self._keys.update(dict.fromkeys(keys))
-        if len(self._keys) != before:
-            self._text = None
-
-    def retain(self, known: Finished, forgets: int) -> None:
-        """Forget what is forgotten; `forgets` counts how often that has happened."""
-        if forgets != self._forgets:
-            self._forgets = forgets
-            kept = {key: None for key in self._keys if key in known}
-            if len(kept) != len(self._keys):
-                self._keys, self._text = kept, None
-
-    def forgotten(self, there: set[bytes], gone_max: int) -> list[bytes]:
-        """The oldest keys of files that are not `there`, so that no more than `gone_max` of them stay."""
-        gone = [key for key in self._keys if key not in there]
-        return gone[: max(0, len(gone) - gone_max)]
-
-    def remove(self, keys: Iterable[bytes]) -> None:
-        """Files with these keys are forgotten."""
-        for key in keys:
-            self._keys.pop(key, None)
-        self._text = None
-
-    def as_json(self) -> str:
-        """For a position; made once for each change."""
-        if self._text is None:
-            self._text = base64.b64encode(b"".join(self._keys)).decode()
-        return self._text
-
-
-def keys_of(seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
-    """By what a file that has been read is known again: its path, and the file under any other name.
-
-    Both are together with its size and what is in it at both ends; a file of a place that has versions (or
-    nothing better than a time) with these.
-    """
-    if descriptor is None:
-        return (_key(seen.path, seen.size_bytes, seen.version or seen.mtime_ns),)
-    size = os.fstat(descriptor).st_size
-    ends = os.pread(descriptor, _END_BYTES, 0) + os.pread(descriptor, _END_BYTES, max(0, size - _END_BYTES))
-    content = blake2b(ends, digest_size=_KEY_BYTES).digest()
-    return _key(seen.path, size, content), _key(seen.device, seen.inode, size, content)
-
-
-def _key(*parts: object) -> bytes:
-    return blake2b(repr(parts).encode(), digest_size=_KEY_BYTES).digest()
+def beginning_with(
+    head: bytes, contents: Iterable[Content], or_else: Callable[[Content], bool]
+) -> Iterator[Content]:
+    """Those whose first bytes are those of `head`; of those that cannot be compared, what `or_else` says."""
+    digests: dict[int, str] = {}
+    for content in contents:
+        size = content.progress.head_size
+        if 0 < size <= len(head):
+            if size not in digests:
+                digests[size] = digest(head[:size])
+            if digests[size] == content.progress.head:
+                yield content
+        elif or_else(content):
+            yield content

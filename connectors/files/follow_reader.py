@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.contents import Content, Finished
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
+from arrowstream.connectors.files.finished import Finished
 from arrowstream.connectors.files.tail import Progress, Replaced, read_new
 from arrowstream.errors import DataError
 from arrowstream.protocols import ConnectorCounters
@@ -20,6 +20,7 @@ from arrowstream.protocols import ConnectorCounters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from arrowstream.connectors.files.contents import Content
     from arrowstream.connectors.files.followed import Followed
     from arrowstream.connectors.files.follower import Follower
     from arrowstream.connectors.files.streams import Block

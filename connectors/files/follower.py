@@ -14,22 +14,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arrowstream.connectors.files.compression import codec_of_content, without_codec
-from arrowstream.connectors.files.contents import Content, Finished, keys_of
+from arrowstream.connectors.files.contents import Content, beginning_with
 from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
+from arrowstream.connectors.files.finished import Finished, FinishedFiles
 from arrowstream.connectors.files.rotations import log_of, oldest_first
-from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, digest, is_known
+from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, is_known
+from arrowstream.connectors.files.waiting import Waiting, age_s, has_changed
 from arrowstream.connectors.files.watch import seen_as, seen_at
 from arrowstream.errors import ConnectorError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from arrowstream.connectors.files.watch import Seen, Watch
     from arrowstream.types import ClockBy, Compression, Json, Position
@@ -50,20 +51,8 @@ RETIRE_S = 60.0
 
 _OPEN_MAX = 256  # files held open: what is read seldom is opened again
 _GONE_MAX = 256  # contents without a file that are remembered, in case a copy comes
-_FINISHED_GONE_MAX = 1000  # finished files that are not there and remembered, in case they come back
-_FORGET_S = 60.0  # how often finished files are forgotten
-_DAY_S = 86400.0
 _AGAIN_S = 0.02
 _CLOSE_S = 1.0
-
-
-@dataclass(slots=True)
-class _Since:
-    """A file that waits for something, since it has last changed."""
-
-    seen: Seen
-    at_s: float
-    reason: str
 
 
 class Follower:
@@ -105,14 +94,10 @@ class Follower:
         self._contents: dict[object, Content] = {}  # by Seen.file
         self._gone: list[Content] = []
         self._queues: dict[str, dict[Content, None]] = {}
-        self._waiting: dict[object, _Since] = {}
+        self._waiting = Waiting()
         self._found: dict[Content, None] = {}
         self._lost: dict[Content, float] = {}  # gone, and looked for, since when
-        self._finished = Finished()
-        self._news: dict[str, list[bytes]] = {}  # finished without a row, by partition
-        self._keys: dict[tuple[object, ...], tuple[bytes, ...]] = {}
-        self._forgets = 0
-        self._retired_finished = Finished()
+        self._finished = FinishedFiles()
         self._retired_gone: dict[str, list[Json]] = {}
         self._open: dict[Content, None] = {}
         self._denied: dict[str, str] = {}
@@ -121,7 +106,6 @@ class Follower:
         self._live: set[str] = set()
         self._looks = 0
         self._again = True
-        self._forgot_s = time.monotonic()
         self._restore(state, positions)
 
     # The thread that watches
@@ -163,7 +147,7 @@ class Follower:
         with self._lock:
             reasons = [self._watch.trouble] if self._watch.trouble else []
             reasons += [f"{path}: {reason}" for path, reason in self._denied.items()][:3]
-            reasons += [f"{wait.seen.path} {wait.reason}" for wait in self._waiting.values()][:3]
+            reasons += self._waiting.reasons()[:3]
             followed = sum(not content.whole for content in self._contents.values())
         lines = f", and for new lines in {followed} files" if followed else ""
         told = f"waiting for new files{lines}"
@@ -240,15 +224,14 @@ class Follower:
             now_seen = seen_at(content.seen.path)
             if now_seen is None:
                 return False
-            wait = self._waiting.get(content.seen.file)
-            now = time.monotonic()
-            if wait is None or _changed(wait.seen, now_seen):
-                fresh = _changed(content.seen, now_seen) or _age_s(now_seen) < INVALID_S
-                if not fresh:
+            waited_s = self._waiting.so_far(now_seen)
+            if waited_s is None:
+                is_fresh = has_changed(content.seen, now_seen) or age_s(now_seen) < INVALID_S
+                if now_seen not in self._waiting and not is_fresh:
                     return False
-                self._waiting[now_seen.file] = _Since(now_seen, now, "is not complete yet")
-            elif now - wait.at_s >= INVALID_S:
-                del self._waiting[now_seen.file]
+                self._waiting.begin(now_seen, "is not complete yet")
+            elif waited_s >= INVALID_S:
+                self._waiting.end(now_seen)
                 return False
             content.seen = now_seen
             content.read_as = None
@@ -257,7 +240,7 @@ class Follower:
     def finish(self, content: Content) -> tuple[bytes, ...]:
         """A whole file has been read; gives what it is known by from now on."""
         with self._lock:
-            keys = self._keys_of(content.seen, content.descriptor)
+            keys = self._finished.keys_of(content.seen, content.descriptor)
             self._drop(content)
             self._finished.add(keys)
             return keys
@@ -265,8 +248,7 @@ class Follower:
     def note(self, partition: str, finished: Finished) -> None:
         """Bring what a partition knows of finished files up to date, apart from those that it reads."""
         with self._lock:
-            finished.add(self._news.pop(partition, ()))
-            finished.retain(self._finished, self._forgets)
+            self._finished.tell(partition, finished)
 
     def is_over(self, partition: str) -> bool:
         """Whether a partition has no file any more that could still grow or be read."""
@@ -278,7 +260,7 @@ class Follower:
     def of_partition(self, partition: str) -> list[Content]:
         """The contents of a partition of which something has been handed on."""
         with self._lock:
-            contents = [*self._contents.values(), *self._gone]
+            contents = {*self._contents.values(), *self._gone, *self._lost}
             return [c for c in contents if c.partition == partition and c.handed is not None]
 
     def retire(self, partition: str, position: Position) -> None:
@@ -288,7 +270,7 @@ class Follower:
             self._queues.pop(partition, None)
             if not isinstance(position, dict):
                 return  # it has come and gone without a row
-            self._retired_finished.add(Finished(position["finished"]).keys())
+            self._finished.retired.add(Finished(position["finished"]).keys())
             self._retired_gone.update(position["files"])
             for uid in list(self._retired_gone)[: max(0, len(self._retired_gone) - _GONE_MAX)]:
                 del self._retired_gone[uid]
@@ -296,7 +278,7 @@ class Follower:
     def state(self) -> Json:
         """What has been retired."""
         with self._lock:
-            return {"files": dict(self._retired_gone), "finished": self._retired_finished.as_json()}
+            return {"files": dict(self._retired_gone), "finished": self._finished.retired.as_json()}
 
     # Looking
 
@@ -305,10 +287,7 @@ class Follower:
         for partition, position in {**positions, "": state}.items():
             if not isinstance(position, dict):
                 continue
-            finished = Finished(position["finished"])
-            self._finished.add(finished.keys())
-            if not partition:
-                self._retired_finished.add(finished.keys())
+            self._finished.restore(position["finished"], retired=not partition)
             for uid, saved in position["files"].items():
                 owner = partition or self._partition_of(saved[0])
                 if uid not in known:
@@ -316,7 +295,9 @@ class Follower:
                 if not partition:
                     self._retired_gone[uid] = saved
         for content in known.values():
-            if content.gone:
+            if content.gone and content.whole:
+                self._lost[content] = time.monotonic()
+            elif content.gone:
                 self._gone.append(content)
             else:
                 self._contents[content.seen.file] = content
@@ -330,7 +311,7 @@ class Follower:
             self._watch.trouble = f"looking for files failed: {error}"
             return
         with self._lock:
-            unknown = {seen.file: seen for seen in found if not self._is_finished(seen)}
+            unknown = {seen.file: seen for seen in found if not self._finished.has(seen)}
             if not unknown and self._contents and (self._watch.is_away or self._is_unmounted()):
                 return  # the folder is away for a while, not its files
             now = time.monotonic()
@@ -353,19 +334,19 @@ class Follower:
             self._put_in_order()
             self._give_up(now)
             self._denied = {path: why for path, why in self._denied.items() if path in paths}
-            for file in [file for file in self._waiting if file not in unknown]:
-                if file not in self._contents:
-                    del self._waiting[file]
-            self._live = {content.partition for content in self._contents.values()}
-            self._live.update(self._partition_of(wait.seen.path) for wait in self._waiting.values())
-            if self._clock_by == "directory":  # one whose files are all read may get others
-                self._live.update(self._partition_of(seen.path) for seen in found)
+            self._waiting.keep(unknown.keys() | self._contents.keys())
+            self._find_live(found)
             self._looks += 1
             for content in self._gone[: max(0, len(self._gone) - _GONE_MAX)]:
                 self._drop(content)
-            if now - self._forgot_s >= _FORGET_S:
-                self._forgot_s = now
-                self._forget(found)
+            self._finished.forget(found)
+
+    def _find_live(self, found: Sequence[Seen]) -> None:
+        """Which partitions have files that can still grow or be read."""
+        self._live = {content.partition for content in self._contents.values()}
+        self._live.update(self._partition_of(path) for path in self._waiting.paths())
+        if self._clock_by == "directory":  # one whose files are all read may get others
+            self._live.update(self._partition_of(seen.path) for seen in found)
 
     def _is_unmounted(self) -> bool:
         """Whether there is another disk where the files were."""
@@ -383,8 +364,8 @@ class Follower:
         content.moved(seen, gone=False)
         content.quiet_s = None
         if content.whole:
-            wait = self._waiting.get(seen.file)
-            if wait is None or _changed(wait.seen, seen) or time.monotonic() - wait.at_s >= INVALID_S:
+            waited_s = self._waiting.so_far(seen)
+            if waited_s is None or waited_s >= INVALID_S:
                 self._enqueue(content)
         elif seen.size_bytes < content.progress.offset:
             self._replace(content, seen)
@@ -442,13 +423,12 @@ class Follower:
             del self._contents[content.seen.file]
         content.moved(content.seen, gone=True)
         content.known = True
-        if content.whole or not content.is_begun:
+        if not content.is_begun:
             content.dropped = True
-            if content.whole:
-                _logger.warning("%s is gone before it was read to its end", content.seen.path)
-        else:
+            return
+        self._lost[content] = time.monotonic()
+        if not content.whole:
             self._gone.append(content)
-            self._lost[content] = time.monotonic()
 
     def _miss(self, content: Content, now: float) -> None:
         """The file of a content is not found under a name that is asked for."""
@@ -491,12 +471,15 @@ class Follower:
 
     def _give_up(self, now: float) -> None:
         """Look no longer for what may be in no file any more, unless a file waits that may have it."""
-        logs = {log_of(wait.seen.path) for wait in self._waiting.values()}
+        logs = self._waiting.logs()
         for content, since_s in list(self._lost.items()):
             is_found = not content.gone and content.quiet_s is None
             waits = log_of(content.seen.path) in logs
             if is_found or content.dropped or (now - since_s >= GRACE_S and not waits):
                 del self._lost[content]
+                if content.whole and not is_found and not content.dropped:
+                    content.dropped = True
+                    _logger.warning("%s is gone before it was read to its end", content.seen.path)
 
     def _is_renamed(self, content: Content, seen: Seen) -> bool:
         """Go on with a file under a name that was not asked for."""
@@ -504,7 +487,12 @@ class Follower:
             descriptor = os.open(seen.path, os.O_RDONLY)
         except OSError:
             return False
-        if not is_known(descriptor, content.progress):
+        is_same = (
+            seen.size_bytes == content.seen.size_bytes
+            if content.whole
+            else is_known(descriptor, content.progress)
+        )
+        if not is_same:
             os.close(descriptor)
             return False
         self._revive(content, seen)
@@ -572,9 +560,9 @@ class Follower:
         self._enqueue(content)
 
     def _classify_whole(self, seen: Seen, descriptor: int, *, matched: bool, compressed: bool) -> None:
-        keys = self._keys_of(seen, descriptor)
-        if any(key in self._finished for key in keys):
-            self._note_finished(self._partition_of(seen.path), keys)
+        keys = self._finished.keys_of(seen, descriptor)
+        if self._finished.are(keys):
+            self._finished.note(self._partition_of(seen.path), keys)
             return
         if not self._has_settled(seen):
             return
@@ -587,10 +575,9 @@ class Follower:
             self._hold(content, os.dup(descriptor))
 
     def _begin_whole(self, seen: Seen, keys: tuple[bytes, ...] | None) -> None:
-        keys = self._keys_of(seen, None) if keys is None else keys
-        if any(key in self._finished for key in keys):
+        if self._finished.are(self._finished.keys_of(seen, None) if keys is None else keys):
             return
-        self._waiting.pop(seen.file, None)
+        self._waiting.end(seen)
         content = Content(self._partition_of(seen.path), seen, whole=True)
         self._contents[seen.file] = content
         self._enqueue(content)
@@ -609,7 +596,7 @@ class Follower:
                     self._again = True
                 elif read < content.progress.offset:
                     self._drop(content)
-                    self._note_finished(content.partition, keys)
+                    self._finished.note(content.partition, keys)
                 else:
                     content.whole = True
                     self._revive(content, seen)
@@ -620,26 +607,20 @@ class Follower:
         if twin is None:
             return False
         if without_codec(seen.path) == twin.seen.path:
-            self._wait(seen, f"holds the same as {twin.seen.path}")
+            self._waiting.seconds(seen, f"holds the same as {twin.seen.path}")
             return True
-        return self._wait(seen, f"may be a copy of {twin.seen.path}") < GRACE_S
+        return self._waiting.seconds(seen, f"may be a copy of {twin.seen.path}") < GRACE_S
 
     def _candidates(self, head: bytes, seen: Seen) -> Iterator[Content]:
         """Contents without a file, or whose file is deleted and read to its end, that begin with `head`."""
         partition = self._partition_of(seen.path)
-        digests: dict[int, str] = {}
         deleted = [content for content in self._contents.values() if self._is_deleted(content)]
-        for content in [*deleted, *reversed(self._gone)]:
-            size = content.progress.head_size
-            if not size or (content.partition != partition and size < HEAD_BYTES):
-                continue
-            if size > len(head):  # a shorter copy, if it is one
-                yield content
-                continue
-            if size not in digests:
-                digests[size] = digest(head[:size])
-            if digests[size] == content.progress.head:
-                yield content
+        same = [
+            content
+            for content in (*deleted, *reversed(self._gone))
+            if content.partition == partition or content.progress.head_size == HEAD_BYTES
+        ]
+        return beginning_with(head, same, lambda content: content.progress.head_size > 0)  # a shorter copy?
 
     @staticmethod
     def _is_deleted(content: Content) -> bool:
@@ -659,19 +640,19 @@ class Follower:
         content.moved(seen, gone=False)
         content.known, content.quiet_s, content.read_as = True, None, None
         self._contents[seen.file] = content
-        self._waiting.pop(seen.file, None)
+        self._waiting.end(seen)
         self._enqueue(content)
 
     def _may_be_a_copy(self, seen: Seen, descriptor: int, head: bytes) -> bool:
         """Whether to wait, as a file looks like the beginning of one that is still there."""
-        if _age_s(seen) >= GRACE_S and seen.file not in self._waiting:
+        if age_s(seen) >= GRACE_S and seen not in self._waiting:
             return False
         for content in self._alike(head, seen):
             other = content.descriptor
             try:
                 other = os.open(content.seen.path, os.O_RDONLY) if other is None else other
                 if begins_alike(descriptor, other):
-                    return self._wait(seen, f"may be a copy of {content.seen.path}") < GRACE_S
+                    return self._waiting.seconds(seen, f"may be a copy of {content.seen.path}") < GRACE_S
                 if not is_known(other, content.progress):  # truncated just now
                     self._again = True
                     return True
@@ -680,7 +661,7 @@ class Follower:
             finally:
                 if content.descriptor is None and other is not None:
                     os.close(other)
-        self._waiting.pop(seen.file, None)
+        self._waiting.end(seen)
         return False
 
     def _twin(self, head: bytes, seen: Seen) -> Content | None:
@@ -688,20 +669,10 @@ class Follower:
         return next(self._alike(head, seen), None)
 
     def _alike(self, head: bytes, seen: Seen) -> Iterator[Content]:
-        digests: dict[int, str] = {}
+        """Contents that are followed and begin with the same bytes, as far as that can be told unopened."""
         log = log_of(seen.path)
-        for content in list(self._contents.values()):
-            size = content.progress.head_size
-            if content.whole or content.seen.file == seen.file:
-                continue
-            if not 0 < size <= len(head):  # only of the same log, as all files would have to be opened
-                if log_of(content.seen.path) == log:
-                    yield content
-                continue
-            if size not in digests:
-                digests[size] = digest(head[:size])
-            if digests[size] == content.progress.head:
-                yield content
+        others = [c for c in self._contents.values() if not c.whole and c.seen.file != seen.file]
+        return beginning_with(head, others, lambda content: log_of(content.seen.path) == log)
 
     def _is_newer(self, seen: Seen) -> bool:
         """Whether a rotation was begun and rotated away while nobody looked."""
@@ -715,19 +686,10 @@ class Follower:
         except (*LIBRARY_ERRORS, DataError):
             is_complete = False
         if is_complete is not None:
-            return is_complete or self._wait(seen, "is not complete yet") >= INVALID_S
-        if _age_s(seen) >= SETTLE_S and seen.file not in self._waiting:
+            return is_complete or self._waiting.seconds(seen, "is not complete yet") >= INVALID_S
+        if age_s(seen) >= SETTLE_S and seen not in self._waiting:
             return True
-        return self._wait(seen, "has just been written") >= SETTLE_S
-
-    def _wait(self, seen: Seen, reason: str) -> float:
-        """Let a file wait; gives for how many seconds it has not changed meanwhile."""
-        now = time.monotonic()
-        wait = self._waiting.get(seen.file)
-        if wait is None or _changed(wait.seen, seen):
-            age_s = _age_s(seen) if wait is None else 0.0
-            self._waiting[seen.file] = wait = _Since(seen, now - min(max(age_s, 0.0), _DAY_S), reason)
-        return now - wait.at_s
+        return self._waiting.seconds(seen, "has just been written") >= SETTLE_S
 
     def _content_of(self, seen: Seen) -> BinaryIO:
         return decompressed(
@@ -753,32 +715,6 @@ class Follower:
         if content in self._gone:
             self._gone.remove(content)
 
-    def _note_finished(self, partition: str, keys: Iterable[bytes]) -> None:
-        new = [key for key in keys if key not in self._finished]
-        if new:
-            self._finished.add(new)
-            self._news.setdefault(partition, []).extend(new)
-
-    def _is_finished(self, seen: Seen) -> bool:
-        """Whether a file has been read: it was looked into before, and has not changed since."""
-        return any(key in self._finished for key in self._keys.get(_version(seen), ()))
-
-    def _keys_of(self, seen: Seen, descriptor: int | None) -> tuple[bytes, ...]:
-        version = _version(seen)
-        if version not in self._keys:
-            self._keys[version] = keys_of(seen, descriptor)
-        return self._keys[version]
-
-    def _forget(self, found: Sequence[Seen]) -> None:
-        """Let go of the oldest finished files that are not there any more."""
-        there = {key for seen in found for key in self._keys.get(_version(seen), ())}
-        forgotten = self._finished.forgotten(there, _FINISHED_GONE_MAX)
-        self._finished.remove(forgotten)
-        self._retired_finished.remove(forgotten)
-        self._forgets += bool(forgotten)
-        kept = {_version(seen) for seen in found}
-        self._keys = {version: keys for version, keys in self._keys.items() if version in kept}
-
     def _reopen(self, content: Content) -> None:
         descriptor = os.open(content.seen.path, os.O_RDONLY)
         if seen_as(content.seen.path, os.fstat(descriptor)).file != content.seen.file:
@@ -794,23 +730,6 @@ class Follower:
         if self._clock_by == "scan":
             return "scan"
         return log_of(path) if self._clock_by == "file" else os.path.dirname(path)  # noqa: PTH120 - a text
-
-
-def _version(seen: Seen) -> tuple[object, ...]:
-    return seen.path, seen.file, seen.size_bytes, seen.mtime_ns, seen.version
-
-
-def _changed(before: Seen, now: Seen) -> bool:
-    return (before.size_bytes, before.mtime_ns, before.version) != (
-        now.size_bytes,
-        now.mtime_ns,
-        now.version,
-    )
-
-
-def _age_s(seen: Seen) -> float:
-    """How long ago a file was last changed or renamed, by the clock of the day; 0 if that lies ahead."""
-    return max(0.0, time.time() - max(seen.mtime_ns, seen.ctime_ns) / 1e9)
 
 
 def _files_in(folder: str) -> list[Seen]:

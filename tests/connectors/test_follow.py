@@ -14,6 +14,7 @@ import pytest
 from system.followed_log import Log, Reading
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files import finished as finished_module
 from arrowstream.connectors.files import follower as follower_module
 from arrowstream.connectors.files import watch as watch_module
 from arrowstream.connectors.files.columnar import ParquetFormat
@@ -279,8 +280,8 @@ def test_thousands_of_finished_files_are_a_few_bytes_each(tmp_path):
 
 
 def test_files_that_have_gone_are_forgotten(tmp_path, monkeypatch):
-    monkeypatch.setattr(follower_module, "_FINISHED_GONE_MAX", 4)
-    monkeypatch.setattr(follower_module, "_FORGET_S", 0.0)
+    monkeypatch.setattr(finished_module, "GONE_MAX", 4)
+    monkeypatch.setattr(finished_module, "FORGET_S", 0.0)
     job = Following(follow(tmp_path))
     for number in range(20):
         parquet(tmp_path / "a.parquet", number)

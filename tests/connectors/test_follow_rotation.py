@@ -71,6 +71,30 @@ def test_renamed_twice_and_begun_anew_in_between(log, up):
         assert reading.take_nothing() == []
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_compressed_before_it_was_ever_seen_and_renamed_while_it_is_read(log, restart):
+    with Reading(log, max_rows=1) as reading:
+        log.write(0)
+        reading.take(1)
+        with reading.maybe_down(up=False):
+            log.write(1)
+            log.rename("a.log", "a.log.1")
+            log.write(2, 3, 4)
+            log.rename("a.log.1", "a.log.2")
+            log.rename("a.log", "a.log.1")
+            log.compress("a.log.1", ".gz", gzip.compress)
+            log.write(5)
+        numbers, name = [], 1
+        while len(numbers) < 5:
+            numbers += reading.take(1)
+            log.rename(f"a.log.{name}.gz", f"a.log.{name + 2}.gz")
+            name += 2
+            if restart:
+                reading.restart()
+        assert sorted(numbers) == [1, 2, 3, 4, 5]
+        assert reading.take_nothing() == []
+
+
 def test_the_writer_goes_on_after_the_rename(log):
     with Reading(log) as reading, (log.folder / "a.log").open("a") as old:
         log.write(1)
