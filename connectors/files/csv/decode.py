@@ -248,11 +248,12 @@ class CsvDecoder:
         as_text = set(self._as_text)  # other threads may add to it meanwhile
         if self._integers - as_text and _has_hexadecimal(data):
             as_text |= self._integers
+        text = pa.string() if data.isascii() else _BINARY
         misshapen: dict[int, int] = {}
         collects = self._collects
         while True:
             reading = {
-                name: _BINARY if name in as_text else self._arrow[name] or _BINARY
+                name: text if name in as_text else self._arrow[name] or text
                 for name in self._types
                 if name in names
             }
@@ -363,6 +364,8 @@ class CsvDecoder:
 
     def _decoded(self, column: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
         """Text, and which bytes are none; something in their place if the file may have such: few are."""
+        if column.dtype == pl.String:
+            return column, np.zeros(len(column), np.bool_)
         text, bad = decoded(column)
         if self._dialect.lossy and bad.any():
             places = np.flatnonzero(bad).tolist()
