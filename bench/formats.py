@@ -145,7 +145,7 @@ READERS: Mapping[str, Mapping[str, Callable[[Input], Result]]] = {
         "pyarrow": _pyarrow_parquet,
     },
     "ipc": {
-        "polars": lambda data: pl.read_ipc(data.files, memory_map=False),
+        "polars": lambda data: pl.read_ipc(data.files),
         "polars streaming": lambda data: pl.scan_ipc(data.files).collect(engine="streaming"),
         "pyarrow": _pyarrow_ipc,
     },
