@@ -57,7 +57,7 @@ class Decoder:
     def head(self, raw: BinaryIO, path: str) -> pl.Schema:
         """Columns of a file, as its head has them; `raw` is closed."""
         with self._content(raw, path) as stream:
-            return self._written(stream, path)[0]
+            return self._head(Rewindable(stream, keeps=False), path)
 
     def blocks(self, raw: BinaryIO, path: str, resume: Json) -> Iterator[Block]:
         """The slots of one file with the columns that are wanted, dead ones among them. `raw` is closed.
@@ -127,14 +127,18 @@ class Decoder:
             stream.seek(0)
             return written, stream
         head = Rewindable(stream)
+        written = self._head(head, path)
+        head.rewind()
+        return written, cast("BinaryIO", head)
+
+    def _head(self, head: Rewindable, path: str) -> pl.Schema:
         try:
             written = self.format.schema(cast("BinaryIO", head), path)
         except (DataError, *LIBRARY_ERRORS) as error:
             raise head.damage or error from None
         if head.damage is not None and not written:
             raise head.damage
-        head.rewind()
-        return written, cast("BinaryIO", head)
+        return written
 
     def _blocks(self, stream: BinaryIO, path: str, written: pl.Schema, resume: Json) -> Iterator[Block]:
         typed, fitting = self.fitted(path, written)

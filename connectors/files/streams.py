@@ -43,7 +43,7 @@ class StreamFormat(Protocol):
     them. A DataError of the format's own names the path, and the line or record.
 
     A format that looks at rows to find out types may also have `without_types() -> StreamFormat`: the same,
-    whose `schema` gives the names of columns only, all of them String. It is asked where types are known.
+    but its `schema` looks at few of them, for the names of columns. It is asked where types are known.
     """
 
     @property
@@ -118,10 +118,17 @@ def skip(stream: BinaryIO, size_bytes: int) -> int:
 
 
 class Rewindable(io.RawIOBase):
-    """A stream whose beginning is read twice; damage shows the second time only."""
+    """A stream whose beginning is read twice; damage shows the second time only.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Parameters
+    ----------
+    keeps
+        False if it will not be rewound: what has been read is not kept then.
+    """
+
+    def __init__(self, stream: BinaryIO, *, keeps: bool = True) -> None:
         self._stream = stream
+        self._keeps = keeps
         self._kept = bytearray()
         self._at = -1
         self.damage: DataError | None = None
@@ -132,13 +139,15 @@ class Rewindable(io.RawIOBase):
 
     def rewind(self) -> None:
         """Begin again, for good."""
+        assert self._keeps
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
         """See `io.RawIOBase`; gives less than `size` bytes where the stream does."""
         if self._at < 0:
             piece = self._undamaged(size)
-            self._kept += piece
+            if self._keeps:
+                self._kept += piece
             return piece
         end = len(self._kept) if size < 0 else self._at + size
         piece = bytes(self._kept[self._at : end])

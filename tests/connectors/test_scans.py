@@ -559,3 +559,13 @@ def test_types_of_the_first_files_together(tmp_path):
     (tmp_path / "4.ndjson").write_text('{"a": 1}\n')
     (tmp_path / "5.ndjson").write_text('{"b": 2, "a": 1.5}\n')
     assert ars.scan_ndjson(tmp_path).collect().rows() == [(1.0, None), (1.5, 2)]
+
+
+@pytest.mark.parametrize("name", ["csv", "ndjson"])
+def test_types_of_all_records(tmp_path, name):
+    scan, write, suffix, _ = FORMATS[name]
+    rows = pl.DataFrame({"a": [*range(3000), 0.5]}, strict=False)
+    content = write(pl.DataFrame({"a": range(3000)})) + (b"0.5\n" if name == "csv" else b'{"a":0.5}\n')
+    (tmp_path / f"1{suffix}.gz").write_bytes(gzip.compress(content))
+    assert scan(tmp_path).schema == {"a": pl.Int64}
+    assert scan(tmp_path, infer_schema_length=None).collect().equals(rows)

@@ -18,7 +18,7 @@ from arrowstream import failpoints
 JOB = Path(__file__).with_name("killed_files.py")
 ROWS = 12_000
 EPOCH_ROWS = 900
-KILLS = 6
+KILLS = 4
 SEED = 20_261_124
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import polars as pl
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arrowstream.types import Json, OnError
 
 _HEAD_BYTES = 1 << 16
+_LOOK = 100  # records whose keys are compared with the schema of a scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,10 @@ class NdjsonFormat:
             name: str(dtype) for name, dtype in (self.schema_overrides or {}).items()
         }
         return options
+
+    def without_types(self) -> NdjsonFormat:
+        """See `StreamFormat`."""
+        return replace(self, infer_schema_length=min(self.infer_schema_length or _LOOK, _LOOK))
 
     def schema(self, stream: BinaryIO, path: str) -> pl.Schema:
         """See `StreamFormat`. Bad records are left out of the sample."""
