@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arrowstream.connectors.files.compression import codec_of_content, without_codec
-from arrowstream.connectors.files.contents import Content, beginning_with
+from arrowstream.connectors.files.contents import Content
 from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.finished import Finished, FinishedFiles
@@ -27,10 +27,11 @@ from arrowstream.connectors.files.rotations import log_of, oldest_first
 from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, is_known
 from arrowstream.connectors.files.waiting import Waiting, age_s, has_changed
 from arrowstream.connectors.files.watch import seen_as, seen_at
+from arrowstream.connectors.files.whereabouts import GONE_MAX, Whereabouts
 from arrowstream.errors import ConnectorError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from arrowstream.connectors.files.watch import Seen, Watch
     from arrowstream.types import ClockBy, Compression, Json, Position
@@ -49,8 +50,6 @@ INVALID_S = 10.0
 RETIRE_S = 60.0
 """How long a file that is not found any more is held open after it has last grown."""
 
-_OPEN_MAX = 256  # files held open: what is read seldom is opened again
-_GONE_MAX = 256  # contents without a file that are remembered, in case a copy comes
 _AGAIN_S = 0.02
 _CLOSE_S = 1.0
 
@@ -91,15 +90,11 @@ class Follower:
         self._is_complete = is_complete
         self._compression: Compression = compression
         self._lock = threading.RLock()
-        self._contents: dict[object, Content] = {}  # by Seen.file
-        self._gone: list[Content] = []
+        self._at = Whereabouts()
         self._queues: dict[str, dict[Content, None]] = {}
         self._waiting = Waiting()
-        self._found: dict[Content, None] = {}
-        self._lost: dict[Content, float] = {}  # gone, and looked for, since when
         self._finished = FinishedFiles()
         self._retired_gone: dict[str, list[Json]] = {}
-        self._open: dict[Content, None] = {}
         self._denied: dict[str, str] = {}
         self._is_closed = False
         self._named: set[str] = set(positions)
@@ -122,7 +117,7 @@ class Follower:
             self._look()
         with self._lock:
             if self._is_closed:
-                self._close_all()
+                self._at.close_all()
                 return []
             ready = [name for name, queue in self._queues.items() if queue]
             over = [name for name in self._named if name not in self._live and name not in ready]
@@ -134,13 +129,8 @@ class Follower:
         self._is_closed = True
         self._watch.close()
         if self._lock.acquire(timeout=_CLOSE_S):
-            self._close_all()
+            self._at.close_all()
             self._lock.release()
-
-    def _close_all(self) -> None:
-        for content in list(self._open):
-            if not content.busy:
-                self._close(content)
 
     def waiting_for(self) -> str:
         """What has to happen for more rows to come, in words."""
@@ -148,7 +138,7 @@ class Follower:
             reasons = [self._watch.trouble] if self._watch.trouble else []
             reasons += [f"{path}: {reason}" for path, reason in self._denied.items()][:3]
             reasons += self._waiting.reasons()[:3]
-            followed = sum(not content.whole for content in self._contents.values())
+            followed = sum(not content.whole for content in self._at.files.values())
         lines = f", and for new lines in {followed} files" if followed else ""
         told = f"waiting for new files{lines}"
         return "; ".join([told, *reasons])
@@ -162,7 +152,7 @@ class Follower:
             while queue:
                 content = next(iter(queue))
                 del queue[content]
-                if not content.dropped:
+                if not content.dropped and not content.gone:
                     content.busy = True
                     return content
             return None
@@ -172,7 +162,7 @@ class Follower:
         with self._lock:
             content.busy = False
             if self._is_closed:
-                self._close(content)
+                self._at.close(content)
             elif more:
                 queue = self._queues.setdefault(content.partition, {})
                 self._queues[content.partition] = {content: None, **queue}
@@ -188,16 +178,7 @@ class Follower:
             It cannot be opened.
         """
         with self._lock:
-            if content.descriptor is None:
-                self._reopen(content)
-            self._open.pop(content, None)
-            self._open[content] = None
-            for other in list(self._open)[: max(0, len(self._open) - _OPEN_MAX)]:
-                if not other.busy and other.quiet_s is None:
-                    other.close()
-                    del self._open[other]
-            assert content.descriptor is not None
-            return content.descriptor
+            return self._at.descriptor(content)
 
     def replaced(self, content: Content) -> None:
         """The file of this content holds another one by now."""
@@ -241,7 +222,7 @@ class Follower:
         """A whole file has been read; gives what it is known by from now on."""
         with self._lock:
             keys = self._finished.keys_of(content.seen, content.descriptor)
-            self._drop(content)
+            self._at.drop(content)
             self._finished.add(keys)
             return keys
 
@@ -260,8 +241,7 @@ class Follower:
     def of_partition(self, partition: str) -> list[Content]:
         """The contents of a partition of which something has been handed on."""
         with self._lock:
-            contents = {*self._contents.values(), *self._gone, *self._lost}
-            return [c for c in contents if c.partition == partition and c.handed is not None]
+            return [c for c in self._at.all() if c.partition == partition and c.handed is not None]
 
     def retire(self, partition: str, position: Position) -> None:
         """A partition is over, and all of its rows are handed on: remember the little that is needed."""
@@ -272,7 +252,7 @@ class Follower:
                 return  # it has come and gone without a row
             self._finished.retired.add(Finished(position["finished"]).keys())
             self._retired_gone.update(position["files"])
-            for uid in list(self._retired_gone)[: max(0, len(self._retired_gone) - _GONE_MAX)]:
+            for uid in list(self._retired_gone)[: max(0, len(self._retired_gone) - GONE_MAX)]:
                 del self._retired_gone[uid]
 
     def state(self) -> Json:
@@ -295,12 +275,7 @@ class Follower:
                 if not partition:
                     self._retired_gone[uid] = saved
         for content in known.values():
-            if content.gone and content.whole:
-                self._lost[content] = time.monotonic()
-            elif content.gone:
-                self._gone.append(content)
-            else:
-                self._contents[content.seen.file] = content
+            self._at.restore(content)
 
     def _look(self) -> None:
         try:
@@ -312,11 +287,11 @@ class Follower:
             return
         with self._lock:
             unknown = {seen.file: seen for seen in found if not self._finished.has(seen)}
-            if not unknown and self._contents and (self._watch.is_away or self._is_unmounted()):
+            if not unknown and self._at.files and (self._watch.is_away or self._is_unmounted()):
                 return  # the folder is away for a while, not its files
             now = time.monotonic()
             paths = {seen.path for seen in found}
-            for content in list(self._contents.values()):
+            for content in list(self._at.files.values()):
                 seen = unknown.pop(content.seen.file, None)
                 if content.busy:
                     self._again = self._again or seen is None
@@ -331,26 +306,26 @@ class Follower:
                 unknown.setdefault(seen.file, seen)
             for seen in sorted(unknown.values(), key=lambda seen: oldest_first(seen.path)):
                 self._classify(seen, matched=seen.file in matched)
-            self._put_in_order()
-            self._give_up(now)
+            for content in self._at.take_fresh():
+                self._queues.setdefault(content.partition, {})[content] = None
+            self._at.give_up(GRACE_S, self._waiting.logs())
             self._denied = {path: why for path, why in self._denied.items() if path in paths}
-            self._waiting.keep(unknown.keys() | self._contents.keys())
+            self._waiting.keep(unknown.keys() | self._at.files.keys())
             self._find_live(found)
             self._looks += 1
-            for content in self._gone[: max(0, len(self._gone) - _GONE_MAX)]:
-                self._drop(content)
+            self._at.forget()
             self._finished.forget(found)
 
     def _find_live(self, found: Sequence[Seen]) -> None:
         """Which partitions have files that can still grow or be read."""
-        self._live = {content.partition for content in self._contents.values()}
+        self._live = {content.partition for content in self._at.files.values()}
         self._live.update(self._partition_of(path) for path in self._waiting.paths())
         if self._clock_by == "directory":  # one whose files are all read may get others
             self._live.update(self._partition_of(seen.path) for seen in found)
 
     def _is_unmounted(self) -> bool:
         """Whether there is another disk where the files were."""
-        seen = next(iter(self._contents.values())).seen
+        seen = next(iter(self._at.files.values())).seen
         try:
             return bool(seen.inode) and Path(seen.path).parent.stat().st_dev != seen.device
         except OSError:
@@ -359,23 +334,23 @@ class Follower:
     def _is_still(self, content: Content, seen: Seen) -> bool:
         """Take note of how a known file is now; False if it turns out to be another one."""
         if not content.known and not self._recognised(content, seen):
-            self._part(content)
+            self._at.part(content)
             return False
         content.moved(seen, gone=False)
         content.quiet_s = None
         if content.whole:
             waited_s = self._waiting.so_far(seen)
             if waited_s is None or waited_s >= INVALID_S:
-                self._enqueue(content)
+                self._at.enqueue(content)
         elif seen.size_bytes < content.progress.offset:
             self._replace(content, seen)
         elif (seen.size_bytes, seen.mtime_ns) != content.read_as:
-            self._enqueue(content)
+            self._at.enqueue(content)
         return True
 
     def _check_replaced(self) -> None:
         """Before files are looked at that may be copies of what was in another one."""
-        for content in list(self._contents.values()):
+        for content in list(self._at.files.values()):
             if not self._is_unchanged(content):
                 self._replace(content, seen_at(content.seen.path))
 
@@ -405,62 +380,46 @@ class Follower:
 
     def _replace(self, content: Content, seen: Seen | None) -> None:
         """A file holds other bytes than those read of it: from here on it is a content of its own."""
-        self._part(content)
+        self._at.part(content)
         if seen is None:
             return
         other = Content(content.partition, seen, columns=content.columns)
         other.headless = content.columns is not None
-        self._contents[seen.file] = other
+        self._at.files[seen.file] = other
         if seen.size_bytes:
-            self._enqueue(other)
-
-    def _part(self, content: Content) -> None:
-        """A content has lost its file."""
-        self._close(content)
-        self._queues.get(content.partition, {}).pop(content, None)
-        self._found.pop(content, None)
-        if self._contents.get(content.seen.file) is content:
-            del self._contents[content.seen.file]
-        content.moved(content.seen, gone=True)
-        content.known = True
-        if not content.is_begun:
-            content.dropped = True
-            return
-        self._lost[content] = time.monotonic()
-        if not content.whole:
-            self._gone.append(content)
+            self._at.enqueue(other)
 
     def _miss(self, content: Content, now: float) -> None:
         """The file of a content is not found under a name that is asked for."""
         if content.descriptor is None:
-            self._part(content)
+            self._at.part(content)
             return
         if content.quiet_s is None:
-            self._lost[content] = now  # what was begun in its place may have been rotated away, too
+            self._at.lost[content] = now  # what was begun in its place may have been rotated away, too
         status = os.fstat(content.descriptor)
         if (status.st_size, status.st_mtime_ns) != content.read_as:
             content.quiet_s = now
-            self._enqueue(content)
+            self._at.enqueue(content)
         elif content.quiet_s is None:
             content.quiet_s = now
         elif now - content.quiet_s >= RETIRE_S:
             if status.st_size > content.progress.offset and not content.last_call:
                 content.last_call = True
-                self._enqueue(content)
+                self._at.enqueue(content)
             else:
-                self._part(content)
-                self._lost.pop(content, None)
+                self._at.part(content)
+                self._at.lost.pop(content, None)
 
     def _siblings(self, found: Sequence[Seen]) -> list[Seen]:
         """Files beside those that are gone which may hold what was in them; renamed ones are followed."""
-        lost = [content for content in self._lost if not content.dropped]
+        lost = [content for content in self._at.lost if not content.dropped]
         there = {seen.file for seen in found}
         siblings: dict[object, Seen] = {}
         for folder in {str(Path(content.seen.path).parent) for content in lost if content.seen.inode}:
             of_folder = [content for content in lost if str(Path(content.seen.path).parent) == folder]
             logs = {log_of(content.seen.path) for content in of_folder}
             for seen in _files_in(folder):
-                if seen.file in there or seen.file in self._contents:
+                if seen.file in there or seen.file in self._at.files:
                     continue
                 same = next((c for c in of_folder if c.seen.file == seen.file and c.gone), None)
                 if same is not None and self._is_renamed(same, seen):
@@ -468,18 +427,6 @@ class Follower:
                 if log_of(seen.path) in logs:
                     siblings[seen.file] = seen
         return list(siblings.values())
-
-    def _give_up(self, now: float) -> None:
-        """Look no longer for what may be in no file any more, unless a file waits that may have it."""
-        logs = self._waiting.logs()
-        for content, since_s in list(self._lost.items()):
-            is_found = not content.gone and content.quiet_s is None
-            waits = log_of(content.seen.path) in logs
-            if is_found or content.dropped or (now - since_s >= GRACE_S and not waits):
-                del self._lost[content]
-                if content.whole and not is_found and not content.dropped:
-                    content.dropped = True
-                    _logger.warning("%s is gone before it was read to its end", content.seen.path)
 
     def _is_renamed(self, content: Content, seen: Seen) -> bool:
         """Go on with a file under a name that was not asked for."""
@@ -496,14 +443,8 @@ class Follower:
             os.close(descriptor)
             return False
         self._revive(content, seen)
-        self._hold(content, descriptor)
+        self._at.hold(content, descriptor)
         return True
-
-    def _hold(self, content: Content, descriptor: int) -> None:
-        """Keep a file open that is not found by the names asked for."""
-        content.descriptor = descriptor
-        content.quiet_s = time.monotonic()
-        self._open[content] = None
 
     def _classify(self, seen: Seen, *, matched: bool) -> None:
         """Find out what a file is that is not known."""
@@ -533,7 +474,7 @@ class Follower:
             os.close(descriptor)
 
     def _classify_tail(self, seen: Seen, descriptor: int, head: bytes, *, matched: bool) -> None:
-        for content in self._candidates(head, seen):
+        for content in self._at.homeless(head, self._partition_of(seen.path)):
             with os.fdopen(os.dup(descriptor), "rb") as stream:
                 stream.seek(0)
                 read = content.progress.begins(stream)
@@ -549,15 +490,15 @@ class Follower:
                     content.hand(content.progress, 0)
                 self._revive(content, seen)
                 if not matched:
-                    self._hold(content, os.dup(descriptor))
+                    self._at.hold(content, os.dup(descriptor))
                 return
         if self._may_be_a_copy(seen, descriptor, head) or not (matched or self._is_newer(seen)):
             return
         content = Content(self._partition_of(seen.path), seen)
-        self._contents[seen.file] = content
+        self._at.files[seen.file] = content
         if not matched:
-            self._hold(content, os.dup(descriptor))
-        self._enqueue(content)
+            self._at.hold(content, os.dup(descriptor))
+        self._at.enqueue(content)
 
     def _classify_whole(self, seen: Seen, descriptor: int, *, matched: bool, compressed: bool) -> None:
         keys = self._finished.keys_of(seen, descriptor)
@@ -570,24 +511,24 @@ class Follower:
             matched or self._is_newer(seen)
         ):
             self._begin_whole(seen, keys)
-        content = self._contents.get(seen.file)
+        content = self._at.files.get(seen.file)
         if content is not None and not matched:
-            self._hold(content, os.dup(descriptor))
+            self._at.hold(content, os.dup(descriptor))
 
     def _begin_whole(self, seen: Seen, keys: tuple[bytes, ...] | None) -> None:
         if self._finished.are(self._finished.keys_of(seen, None) if keys is None else keys):
             return
         self._waiting.end(seen)
         content = Content(self._partition_of(seen.path), seen, whole=True)
-        self._contents[seen.file] = content
-        self._enqueue(content)
+        self._at.files[seen.file] = content
+        self._at.enqueue(content)
 
     def _is_rotation(self, seen: Seen, keys: tuple[bytes, ...]) -> bool:
         """Whether a compressed file holds a content that was followed, or may be going to."""
         try:
             with self._content_of(seen) as stream:
                 head = stream.read(HEAD_BYTES)
-            for content in self._candidates(head, seen):
+            for content in self._at.homeless(head, self._partition_of(seen.path)):
                 with self._content_of(seen) as stream:
                     read = content.progress.begins(stream)
                 if read is None:
@@ -595,7 +536,7 @@ class Follower:
                 if not content.is_handed:
                     self._again = True
                 elif read < content.progress.offset:
-                    self._drop(content)
+                    self._at.drop(content)
                     self._finished.note(content.partition, keys)
                 else:
                     content.whole = True
@@ -611,43 +552,16 @@ class Follower:
             return True
         return self._waiting.seconds(seen, f"may be a copy of {twin.seen.path}") < GRACE_S
 
-    def _candidates(self, head: bytes, seen: Seen) -> Iterator[Content]:
-        """Contents without a file, or whose file is deleted and read to its end, that begin with `head`."""
-        partition = self._partition_of(seen.path)
-        deleted = [content for content in self._contents.values() if self._is_deleted(content)]
-        same = [
-            content
-            for content in (*deleted, *reversed(self._gone))
-            if content.partition == partition or content.progress.head_size == HEAD_BYTES
-        ]
-        return beginning_with(head, same, lambda content: content.progress.head_size > 0)  # a shorter copy?
-
-    @staticmethod
-    def _is_deleted(content: Content) -> bool:
-        if content.quiet_s is None or content.descriptor is None or content.busy or content.whole:
-            return False
-        status = os.fstat(content.descriptor)
-        is_read = (status.st_size, status.st_mtime_ns) == content.read_as
-        return status.st_nlink == 0 and (is_read or status.st_size <= content.progress.offset)
-
     def _revive(self, content: Content, seen: Seen) -> None:
         """A content has been found in a file."""
-        if content in self._gone:
-            self._gone.remove(content)
-        if self._contents.get(content.seen.file) is content:
-            del self._contents[content.seen.file]
-        self._close(content)
-        content.moved(seen, gone=False)
-        content.known, content.quiet_s, content.read_as = True, None, None
-        self._contents[seen.file] = content
+        self._at.revive(content, seen)
         self._waiting.end(seen)
-        self._enqueue(content)
 
     def _may_be_a_copy(self, seen: Seen, descriptor: int, head: bytes) -> bool:
         """Whether to wait, as a file looks like the beginning of one that is still there."""
         if age_s(seen) >= GRACE_S and seen not in self._waiting:
             return False
-        for content in self._alike(head, seen):
+        for content in self._at.alike(head, seen):
             other = content.descriptor
             try:
                 other = os.open(content.seen.path, os.O_RDONLY) if other is None else other
@@ -666,18 +580,12 @@ class Follower:
 
     def _twin(self, head: bytes, seen: Seen) -> Content | None:
         """A content that is followed and begins with the same bytes."""
-        return next(self._alike(head, seen), None)
-
-    def _alike(self, head: bytes, seen: Seen) -> Iterator[Content]:
-        """Contents that are followed and begin with the same bytes, as far as that can be told unopened."""
-        log = log_of(seen.path)
-        others = [c for c in self._contents.values() if not c.whole and c.seen.file != seen.file]
-        return beginning_with(head, others, lambda content: log_of(content.seen.path) == log)
+        return next(self._at.alike(head, seen), None)
 
     def _is_newer(self, seen: Seen) -> bool:
         """Whether a rotation was begun and rotated away while nobody looked."""
         log = log_of(seen.path)
-        before = [content.seen.mtime_ns for content in self._lost if log_of(content.seen.path) == log]
+        before = [content.seen.mtime_ns for content in self._at.lost if log_of(content.seen.path) == log]
         return bool(before) and seen.mtime_ns > min(before)
 
     def _has_settled(self, seen: Seen) -> bool:
@@ -695,36 +603,6 @@ class Follower:
         return decompressed(
             cast("BinaryIO", Path(seen.path).open("rb")), seen.path, compression=self._compression
         )
-
-    def _enqueue(self, content: Content) -> None:
-        """Let it be read after this look: in order of names among all that this look has found."""
-        self._found[content] = None
-
-    def _put_in_order(self) -> None:
-        for content in sorted(self._found, key=lambda content: oldest_first(content.seen.path)):
-            if not content.gone and not content.dropped:
-                self._queues.setdefault(content.partition, {})[content] = None
-        self._found.clear()
-
-    def _drop(self, content: Content) -> None:
-        """Forget a content: its file is finished, and known by its keys."""
-        self._close(content)
-        content.dropped = True
-        if self._contents.get(content.seen.file) is content:
-            del self._contents[content.seen.file]
-        if content in self._gone:
-            self._gone.remove(content)
-
-    def _reopen(self, content: Content) -> None:
-        descriptor = os.open(content.seen.path, os.O_RDONLY)
-        if seen_as(content.seen.path, os.fstat(descriptor)).file != content.seen.file:
-            os.close(descriptor)
-            raise FileNotFoundError(content.seen.path)
-        content.descriptor = descriptor
-
-    def _close(self, content: Content) -> None:
-        content.close()
-        self._open.pop(content, None)
 
     def _partition_of(self, path: str) -> str:
         if self._clock_by == "scan":

@@ -13,6 +13,7 @@ import pytest
 from system.followed_log import Log, Reading
 
 from arrowstream.connectors.files import follower as follower_module
+from arrowstream.connectors.files import whereabouts as whereabouts_module
 from arrowstream.connectors.files.csv import CsvFormat
 
 UP_OR_DOWN = pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
@@ -402,7 +403,7 @@ def test_a_position_in_the_middle_of_a_batch(log):
 
 
 def test_positions_are_small_after_months(tmp_path, monkeypatch):
-    monkeypatch.setattr(follower_module, "_GONE_MAX", 5)
+    monkeypatch.setattr(whereabouts_module, "GONE_MAX", 5)
     monkeypatch.setattr(follower_module, "RETIRE_S", 0.0)
     log = Log(tmp_path, "a.log*")
     with Reading(log) as reading:

@@ -1,0 +1,197 @@
+"""Which content is in which file, which are in none, and which files are held open."""
+
+from __future__ import annotations
+
+import os
+import time
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+from arrowstream.connectors.files.contents import beginning_with
+from arrowstream.connectors.files.rotations import log_of, oldest_first
+from arrowstream.connectors.files.tail import HEAD_BYTES
+from arrowstream.connectors.files.watch import seen_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from arrowstream.connectors.files.contents import Content
+    from arrowstream.connectors.files.watch import Seen
+
+_logger = getLogger("arrowstream.files")
+
+GONE_MAX = 256
+"""Contents without a file that are remembered, in case a copy comes."""
+
+_OPEN_MAX = 256  # files held open: what is read seldom is opened again
+
+
+class Whereabouts:
+    """The contents of a follower, which uses it under its lock.
+
+    Attributes
+    ----------
+    files
+        By `Seen.file` what is in it.
+    gone
+        What is in no file any more, the oldest first.
+    lost
+        What has lost its file (or a name that is asked for), and since when: it is looked for.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[object, Content] = {}
+        self.gone: list[Content] = []
+        self.lost: dict[Content, float] = {}
+        self._fresh: dict[Content, None] = {}
+        self._open: dict[Content, None] = {}
+
+    def restore(self, content: Content) -> None:
+        """One of a position."""
+        if not content.gone:
+            self.files[content.seen.file] = content
+        elif content.whole:
+            self.lost[content] = time.monotonic()
+        else:
+            self.gone.append(content)
+
+    def begin(self, content: Content) -> None:
+        """A new one, to be read."""
+        self.files[content.seen.file] = content
+        self.enqueue(content)
+
+    def all(self) -> set[Content]:
+        """Wherever they are."""
+        return {*self.files.values(), *self.gone, *self.lost}
+
+    def descriptor(self, content: Content) -> int:
+        """The open file of a content.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not at its place any more: the next look finds out where it is.
+        OSError
+            It cannot be opened.
+        """
+        if content.descriptor is None:
+            self._reopen(content)
+        self._open.pop(content, None)
+        self._open[content] = None
+        for other in list(self._open)[: max(0, len(self._open) - _OPEN_MAX)]:
+            if not other.busy and other.quiet_s is None:
+                other.close()
+                del self._open[other]
+        assert content.descriptor is not None
+        return content.descriptor
+
+    def part(self, content: Content) -> None:
+        """A content has lost its file."""
+        self.close(content)
+        self._fresh.pop(content, None)
+        if self.files.get(content.seen.file) is content:
+            del self.files[content.seen.file]
+        content.moved(content.seen, gone=True)
+        content.known = True
+        if not content.is_begun:
+            content.dropped = True
+            return
+        self.lost[content] = time.monotonic()
+        if not content.whole:
+            self.gone.append(content)
+
+    def give_up(self, after_s: float, logs: set[str]) -> None:
+        """Look no longer for what is lost for so long, unless a file of its log waits, which may hold it."""
+        now = time.monotonic()
+        for content, since_s in list(self.lost.items()):
+            is_found = not content.gone and content.quiet_s is None
+            waits = log_of(content.seen.path) in logs
+            if is_found or content.dropped or (now - since_s >= after_s and not waits):
+                del self.lost[content]
+                if content.whole and not is_found and not content.dropped:
+                    content.dropped = True
+                    _logger.warning("%s is gone before it was read to its end", content.seen.path)
+
+    def hold(self, content: Content, descriptor: int) -> None:
+        """Keep a file open that is not found by the names asked for."""
+        content.descriptor = descriptor
+        content.quiet_s = time.monotonic()
+        self._open[content] = None
+
+    def homeless(self, head: bytes, partition: str) -> Iterator[Content]:
+        """Contents without a file, or whose file is deleted and read to its end, that begin with `head`."""
+        deleted = [content for content in self.files.values() if self._is_deleted(content)]
+        same = [
+            content
+            for content in (*deleted, *reversed(self.gone))
+            if content.partition == partition or content.progress.head_size == HEAD_BYTES
+        ]
+        return beginning_with(head, same, lambda content: content.progress.head_size > 0)  # a shorter copy?
+
+    @staticmethod
+    def _is_deleted(content: Content) -> bool:
+        if content.quiet_s is None or content.descriptor is None or content.busy or content.whole:
+            return False
+        status = os.fstat(content.descriptor)
+        is_read = (status.st_size, status.st_mtime_ns) == content.read_as
+        return status.st_nlink == 0 and (is_read or status.st_size <= content.progress.offset)
+
+    def revive(self, content: Content, seen: Seen) -> None:
+        """A content has been found in a file."""
+        if content in self.gone:
+            self.gone.remove(content)
+        if self.files.get(content.seen.file) is content:
+            del self.files[content.seen.file]
+        self.close(content)
+        content.moved(seen, gone=False)
+        content.known, content.quiet_s, content.read_as = True, None, None
+        self.files[seen.file] = content
+        self.enqueue(content)
+
+    def alike(self, head: bytes, seen: Seen) -> Iterator[Content]:
+        """Contents that are followed and begin with the same bytes, as far as that can be told unopened."""
+        log = log_of(seen.path)
+        others = [c for c in self.files.values() if not c.whole and c.seen.file != seen.file]
+        return beginning_with(head, others, lambda content: log_of(content.seen.path) == log)
+
+    def enqueue(self, content: Content) -> None:
+        """Let it be read after this look."""
+        self._fresh[content] = None
+
+    def take_fresh(self) -> list[Content]:
+        """What there is to read since it was last asked, in order of names."""
+        fresh = [content for content in self._fresh if not content.gone and not content.dropped]
+        self._fresh.clear()
+        return sorted(fresh, key=lambda content: oldest_first(content.seen.path))
+
+    def drop(self, content: Content) -> None:
+        """Forget a content: its file is finished, and known by its keys."""
+        self.close(content)
+        content.dropped = True
+        if self.files.get(content.seen.file) is content:
+            del self.files[content.seen.file]
+        if content in self.gone:
+            self.gone.remove(content)
+
+    def _reopen(self, content: Content) -> None:
+        descriptor = os.open(content.seen.path, os.O_RDONLY)
+        if seen_as(content.seen.path, os.fstat(descriptor)).file != content.seen.file:
+            os.close(descriptor)
+            raise FileNotFoundError(content.seen.path)
+        content.descriptor = descriptor
+
+    def close(self, content: Content) -> None:
+        """Let go of its file."""
+        content.close()
+        self._open.pop(content, None)
+
+    def close_all(self) -> None:
+        """Let go of all files that nobody reads."""
+        for content in list(self._open):
+            if not content.busy:
+                self.close(content)
+
+    def forget(self) -> None:
+        """Let go of the oldest that are in no file."""
+        for content in self.gone[: max(0, len(self.gone) - GONE_MAX)]:
+            self.drop(content)
