@@ -23,7 +23,7 @@ from arrowstream.connectors.files.follow import FollowSource
 from arrowstream.connectors.files.ipc import IpcFormat
 from arrowstream.connectors.files.ndjson import NdjsonFormat
 from arrowstream.connectors.files.options import FileOptions
-from arrowstream.errors import DataError, PlanError
+from arrowstream.errors import ConnectorError, DataError, PlanError
 
 SCHEMA = {"n": pl.Int64}
 
@@ -401,3 +401,38 @@ def test_what_it_needs_to_know(tmp_path):
     source = FollowSource(tmp_path, CsvFormat(), FileOptions(schema=SCHEMA, idle_timeout="1s"))
     assert repr(source) == f"FollowSource(CSV, follows {tmp_path})"
     assert (source.bounded, source.replayable, source.idle_timeout) == (False, True, "1s")
+
+
+def test_a_file_that_cannot_be_opened_for_a_while(tmp_path, monkeypatch, caplog):
+    log = Log(tmp_path, "a.log")
+    log.write(1)
+    opened = os.open
+
+    def denied(path, *args, **kwargs):
+        if str(path).endswith("a.log"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    with Reading(log) as reading:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "open", denied)
+            assert reading.take_nothing() == []
+            assert f"{tmp_path / 'a.log'}: cannot be opened: Permission denied" in reading.waiting_for()
+        assert reading.take(1) == [1]
+        assert "Permission denied" not in reading.waiting_for()
+    assert len(caplog.records) == 1
+
+
+def test_a_disk_that_fails_is_an_error(tmp_path, monkeypatch):
+    log = Log(tmp_path, "a.log")
+    log.write(1)
+
+    def fails(*_):
+        raise OSError(5, "Input/output error")
+
+    with Reading(log) as reading:
+        reading.take(1)
+        log.write(2)
+        monkeypatch.setattr(os, "pread", fails)
+        with pytest.raises(ConnectorError, match=r"a\.log cannot be read: .*Input/output error"):
+            reading.take(1)
