@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QuoteStyle: TypeAlias = Literal["necessary", "always", "non_numeric", "never"]
 
-_CHUNK_ROWS = 1 << 16
+_CHUNK_ROWS = 1 << 17
 _ENCODER_BYTES = 1 << 14
 _QUOTE_STYLES = ("necessary", "always", "non_numeric", "never")
 _QUOTED_STYLES = ("always", "non_numeric")  # in which every text is quoted
