@@ -36,7 +36,9 @@ WAITING_ROWS_MAX = 1 << 19
 ENCODERS_BYTES_MAX = 256 << 20
 """What all files that are written at a time may hold in memory."""
 
-OPEN_FILES_MAX = 512
+OPEN_FILES_MAX = 1_024
+"""Encoders at a time, however little memory they take; and one for a file that ends at once."""
+
 _CHUNK_ROWS_MIN = 1_024  # a file that ends by its size is looked at after so many rows, or more
 _VALUE_BYTES = 16  # about a text or a list, for the number of rows in a chunk
 _NO_SPAN = -(2**63)
@@ -134,19 +136,25 @@ def divided(
 
 @dataclass(slots=True)
 class _File:
-    """A file that is being written."""
+    """A file that has got rows. It has an encoder from the first time on that they are encoded."""
 
     name: str
-    encoder: Encoder
+    schema: pa.Schema
     span: int
     rows: int = 0
     bytes: int = 0
     waiting: list[pa.Table] = field(default_factory=list)
     waiting_rows: int = 0
+    encoder: Encoder | None = None
+    encoded_in: int = 0
 
 
 class _Files:
-    """All files that are being written. The one that has waited longest ends when there are too many."""
+    """All files that have got rows, the one that has waited longest for others first.
+
+    Encoders are what costs memory, so they are few. Where none is left for a file, one that has got no row
+    for a round of encoding gives its own away and ends; if there is none, the file ends with the rows it has.
+    """
 
     def __init__(self, encoding: Encoding, division: Division) -> None:
         self._encoding = encoding
@@ -154,7 +162,9 @@ class _Files:
         self._open: OrderedDict[str, _File] = OrderedDict()
         self._numbers: dict[str, int] = {}
         self._waiting_rows = 0
-        self._open_max = max(1, min(OPEN_FILES_MAX, ENCODERS_BYTES_MAX // encoding.encoder_bytes))
+        self._encoders = 0
+        self._round = 0  # how often all that waited has been encoded
+        self._encoders_max = max(1, min(OPEN_FILES_MAX, ENCODERS_BYTES_MAX // encoding.encoder_bytes))
         self._chunk_rows = encoding.chunk_rows
 
     def add(self, block: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
@@ -167,8 +177,9 @@ class _Files:
             if part.num_rows or not self._division.partition_by:
                 yield from self._add(folder, self._without_key(part), self._spans(part))
         if self._waiting_rows >= WAITING_ROWS_MAX:
-            for file in self._open.values():
-                yield from self._encode(file)
+            self._round += 1
+            for folder in list(self._open):
+                yield from self._encode(folder)
 
     def finish(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """End all files."""
@@ -211,10 +222,7 @@ class _Files:
         while start < rows or not (rows or self._open):
             file = self._open.get(folder)
             if file is None:
-                file, ended = self._begin(
-                    folder, part.schema, _NO_SPAN if spans is None else int(spans[start])
-                )
-                yield from ended
+                file = self._begin(folder, part.schema, _NO_SPAN if spans is None else int(spans[start]))
             self._open.move_to_end(folder)
             end = rows if spans is None else int(np.searchsorted(spans, file.span, side="right"))
             if end <= start < rows:
@@ -227,16 +235,10 @@ class _Files:
             start += piece.num_rows
             yield from self._append(folder, file, piece)
 
-    def _begin(
-        self, folder: str, schema: pa.Schema, span: int
-    ) -> tuple[_File, Iterator[tuple[str, bytes | memoryview]]]:
-        """A new file, and the end of another one."""
-        oldest = next(iter(self._open), "")
-        ended = self._end(oldest) if len(self._open) == self._open_max else iter(())
+    def _begin(self, folder: str, schema: pa.Schema, span: int) -> _File:
         number = self._numbers[folder] = self._numbers.get(folder, 0) + 1
-        name = f"{folder}{number:05d}{self._encoding.suffix}"
-        file = self._open[folder] = _File(name, self._encoding.encoder(schema), span)
-        return file, ended
+        file = self._open[folder] = _File(f"{folder}{number:05d}{self._encoding.suffix}", schema, span)
+        return file
 
     def _append(self, folder: str, file: _File, piece: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
         file.waiting.append(piece)
@@ -244,26 +246,48 @@ class _Files:
         file.rows += piece.num_rows
         self._waiting_rows += piece.num_rows
         if file.waiting_rows == self._chunk_rows:
-            yield from self._encode(file)
+            yield from self._encode(folder)
         size = self._division.approximate_bytes_per_file
-        if file.rows == self._division.max_rows_per_file or (size is not None and file.bytes >= size):
+        is_full = file.rows == self._division.max_rows_per_file or (size is not None and file.bytes >= size)
+        if is_full and folder in self._open:
             yield from self._end(folder)
 
-    def _encode(self, file: _File) -> Iterator[tuple[str, bytes | memoryview]]:
-        """Encode the rows that wait for it."""
+    def _encode(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
+        """Encode the rows that wait for it; the file ends if it cannot have an encoder of its own."""
+        file = self._open.get(folder)
+        if file is None or not file.waiting:
+            return
+        if file.encoder is None and self._encoders == self._encoders_max:
+            idle = next((name for name, other in self._open.items() if self._is_idle(other)), None)
+            if idle is None:
+                yield from self._end(folder)
+                return
+            yield from self._end(idle)
+        yield from self._encode_waiting(file)
+
+    def _is_idle(self, file: _File) -> bool:
+        return file.encoder is not None and not file.waiting and file.encoded_in < self._round
+
+    def _end(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
+        file = self._open.pop(folder)
+        yield from self._encode_waiting(file)
+        assert file.encoder is not None
+        self._encoders -= 1
+        for piece in pieces_of(file.encoder.finish()) or [b""]:
+            yield file.name, piece
+
+    def _encode_waiting(self, file: _File) -> Iterator[tuple[str, bytes | memoryview]]:
+        if file.encoder is None:
+            file.encoder = self._encoding.encoder(file.schema)
+            self._encoders += 1
         if not file.waiting:
             return
         self._waiting_rows -= file.waiting_rows
+        file.encoded_in = self._round
         table = pa.concat_tables(file.waiting)
         file.waiting, file.waiting_rows = [], 0
         for piece in pieces_of(file.encoder.write(table)):
             file.bytes += len(piece)
-            yield file.name, piece
-
-    def _end(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
-        file = self._open.pop(folder)
-        yield from self._encode(file)
-        for piece in pieces_of(file.encoder.finish()) or [b""]:
             yield file.name, piece
 
 

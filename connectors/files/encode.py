@@ -129,7 +129,7 @@ class ParquetEncoding:
     @property
     def encoder_bytes(self) -> int:
         """The footer so far, and what Arrow keeps for a column."""
-        return 1 << 19
+        return 1 << 18
 
     def encoder(self, schema: pa.Schema) -> Encoder:
         """Of one file."""

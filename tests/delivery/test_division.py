@@ -152,9 +152,9 @@ def test_time_rotates_the_files_of_each_partition_alone():
     assert sorted(files) == ["k=a/00001.arrow", "k=a/00002.arrow", "k=b/00001.arrow"]
 
 
-def test_too_many_open_files_end_the_one_that_has_waited_longest(monkeypatch):
-    monkeypatch.setattr(division, "OPEN_FILES_MAX", 2)
-    monkeypatch.setattr(division, "BLOCK_ROWS", 2)
+def test_a_file_without_rows_of_late_ends_for_another_one(monkeypatch):
+    for name, value in (("OPEN_FILES_MAX", 2), ("BLOCK_ROWS", 2), ("WAITING_ROWS_MAX", 2)):
+        monkeypatch.setattr(division, name, value)
     frame = pl.DataFrame({"k": list("aabbccaabb"), "v": range(10)})
     files = files_of(frame, Division(partition_by=("k",)))
     assert sorted(files) == [
@@ -162,16 +162,32 @@ def test_too_many_open_files_end_the_one_that_has_waited_longest(monkeypatch):
     ]  # fmt: skip
 
 
-def test_memory_is_bounded_whatever_the_number_of_keys():
-    """10,000 keys: rows wait for no more than a block, encoders are few."""
-    frame = pl.DataFrame({"k": range(10_000), "v": range(10_000)}).select(pl.all().repeat_by(3).explode())
-    open_files = []
-    written = division._Files(ParquetEncoding(), Division(partition_by=("k",)))
-    for table in division.cut(batches(frame), 5_000):
-        open_files += [len(written._open) for _ in written.add(table)]
+def test_a_file_that_finds_no_encoder_ends_with_its_rows(monkeypatch):
+    for name, value in (("OPEN_FILES_MAX", 2), ("BLOCK_ROWS", 6), ("WAITING_ROWS_MAX", 6)):
+        monkeypatch.setattr(division, name, value)
+    frame = pl.DataFrame({"k": list("abcabc") * 3, "v": range(18)})
+    files = files_of(frame, Division(partition_by=("k",)))
+    assert {name: read(data).height for name, data in files.items()} == {
+        "k=a/00001.arrow": 6, "k=b/00001.arrow": 6,
+        "k=c/00001.arrow": 2, "k=c/00002.arrow": 2, "k=c/00003.arrow": 2,
+    }  # fmt: skip
+
+
+def test_memory_is_bounded_whatever_the_number_of_keys(monkeypatch):
+    """2,000 keys: few encoders, and no more rows wait than are allowed."""
+    monkeypatch.setattr(division, "WAITING_ROWS_MAX", 900)
+    monkeypatch.setattr(division, "OPEN_FILES_MAX", 100)
+    frame = pl.DataFrame({"k": range(2_000), "v": range(2_000)}).select(pl.all().repeat_by(3).explode())
+    encoders, waiting = [], []
+    written = division._Files(IpcEncoding(), Division(partition_by=("k",)))
+    for table in division.cut(batches(frame), 500):
+        encoders += [written._encoders for _ in written.add(table)]
+        waiting.append(written._waiting_rows)
     for _ in written.finish():
         pass
-    assert max(open_files) <= division.OPEN_FILES_MAX
+    assert max(encoders) <= 100 + 1  # one for a file that ends at once
+    assert max(waiting) < 900
+    assert written._encoders == 0
 
 
 def test_no_rows_show_the_columns_where_there_is_a_place_for_them():
