@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import arrowstream as ars
+from arrowstream.connectors.files.history import History
 from arrowstream.connectors.files.partition_names import NULL_NAME, escaped, folders_of
 
 UP = [
@@ -160,16 +161,14 @@ def test_a_link_in_the_output_is_not_followed(tmp_path):
     with pytest.raises(ars.StateError, match="key=1"):
         job.run(progress=False)
     (out / "key=1").unlink()
-    state = tmp_path / "state"
+    claim = History.claim
+
+    def claim_and_link(history, job_id, mode):
+        claim(history, job_id, mode)
+        (out / "key=1").symlink_to(elsewhere)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "arrowstream.connectors.files.history.History.claim",
-            lambda history, job_id, mode: (
-                setattr(history, "_job", job_id),
-                history._medium.make(),
-                (out / "key=1").symlink_to(elsewhere),
-            ),
-        )
+        patch.setattr(History, "claim", claim_and_link)
         with pytest.raises(ars.ConnectorError, match="key=1 is a link: nothing is written through it"):
-            job.run(checkpoint=state, progress=False)
+            job.run(checkpoint=tmp_path / "state", progress=False)
     assert list(elsewhere.iterdir()) == []
