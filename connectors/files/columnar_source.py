@@ -18,6 +18,7 @@ from arrowstream.connectors.files.part_reader import FileLows, Lows, PartReader
 from arrowstream.connectors.files.parts import IpcParts, ParquetParts
 from arrowstream.connectors.files.scan_reader import DataFile, ScanReader
 from arrowstream.connectors.files.source import FileSource, rules_of
+from arrowstream.connectors.files.stream_source import OPEN_MAX
 from arrowstream.errors import ArrowStreamError, DataError, PlanError
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ class ColumnarSource(FileSource):
             columns=self._columns,
             on_error=self._options.on_error,
             row_column=self._row_column if self._row_column in self._columns else None,
+            stays_open=len(self._partitions) <= OPEN_MAX,
             lows=self._lows_of(files),
         )
 

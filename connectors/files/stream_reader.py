@@ -47,6 +47,8 @@ class StreamReader:
         Those of the decoder, or some of them, and `row_column`.
     row_column
         Name of a column that is added: the number of the slot within its file.
+    stays_open
+        Whether a file stays open between two blocks. If not, thousands of readers can be at work at once.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class StreamReader:
         columns: Sequence[str],
         on_error: OnError,
         row_column: str | None = None,
+        stays_open: bool = True,
     ) -> None:
         self.counters = ConnectorCounters()
         self._files = files
@@ -68,10 +71,12 @@ class StreamReader:
         self._columns = columns
         self._on_error = on_error
         self._row_column = row_column
+        self._stays_open = stays_open
         self._index, self._resume, self._skip, self._slots = self._checked(position)
         self._position: Position = position
         self._raw: BinaryIO | None = None
         self._raw_bytes = 0
+        self._counted = -1
         self._blocks: Iterator[Block] | None = None
         self._frame: pl.DataFrame | None = None
         self._after = _Start(self._index, self._resume, self._slots)
@@ -105,6 +110,8 @@ class StreamReader:
         while rows < min(max_rows, _JOINED_ROWS) and self._has_rows(is_first=not taken):
             taken.append(self._take(max_rows - rows))
             rows += taken[-1].height
+        if not self._stays_open and self._frame is None:
+            self._close_file()
         if len(taken) <= 1:
             return taken[0] if taken else None
         dead = any(DEAD in frame.columns for frame in taken)
@@ -163,6 +170,7 @@ class StreamReader:
             if block is not None:
                 self._after = _Start(self._index, block.resume, self._slots + block.frame.height)
                 return self._kept(block.frame)
+            self._count_to(file.size_bytes)
             is_checked = isinstance(self._raw, RemoteStream) and self._raw.is_checked
             self._close_file()
             if not is_checked:
@@ -190,16 +198,21 @@ class StreamReader:
 
     def _open_file(self, file: FoundFile) -> None:
         self._raw = self._opened.open(self._index)
-        self._raw_bytes = 0
         self._blocks = self._decoder.blocks(self._raw, file.path, self._resume)
-        self.counters.files += 1
+        if self._index != self._counted:
+            self._counted = self._index
+            self._raw_bytes = 0
+            self.counters.files += 1
 
     def _count_bytes(self) -> None:
         """As they are stored, as far as they are read."""
         if self._raw is not None and not self._raw.closed:
-            read_bytes = max(self._raw.tell(), self._raw_bytes)  # some formats go back and forth
-            self.counters.bytes += read_bytes - self._raw_bytes
-            self._raw_bytes = read_bytes
+            self._count_to(self._raw.tell())
+
+    def _count_to(self, raw_bytes: int) -> None:
+        if raw_bytes > self._raw_bytes:  # some formats go back and forth
+            self.counters.bytes += raw_bytes - self._raw_bytes
+            self._raw_bytes = raw_bytes
 
     def _close_file(self) -> None:
         self._count_bytes()

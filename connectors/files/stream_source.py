@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from arrowstream.connectors.files.streams import StreamFormat
     from arrowstream.types import Json, PathLike, Position
 
+OPEN_MAX = 256
+"""Partitions whose files are all open at once; many systems allow 1,024 files."""
+
 _INFERRED_FILES = 10
 """Files whose first rows say of which types the columns are; as many as Polars looks at."""
 
@@ -79,6 +82,7 @@ class StreamSource(FileSource):
             columns=self._columns,
             on_error=self._options.on_error,
             row_column=self._row_column if self._row_column in self._columns else None,
+            stays_open=len(self._partitions) <= OPEN_MAX,
         )
 
     def decoder(self) -> Decoder:

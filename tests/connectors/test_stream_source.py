@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files import stream_source
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.stream_source import StreamSource
 from arrowstream.connectors.files.streams import Block, DeadSlot, skip, with_dead
@@ -417,3 +418,22 @@ def test_skip_in_streams(tmp_path):
     with (tmp_path / "a").open("rb") as seekable, gzip.open(tmp_path / "b", "wb") as writer:
         assert (skip(seekable, 3), seekable.read(1), skip(seekable, 100)) == (3, b"3", 6)
         writer.write(b"0123456789")
+
+
+@pytest.mark.parametrize("sizes", [(3, 1, 5), (1000,)])
+def test_many_readers_keep_no_file_open(folder, monkeypatch, sizes):
+    monkeypatch.setattr(stream_source, "OPEN_MAX", 0)
+    source = source_of(folder)
+    reader = source.open("scan", None)
+    pieces, positions = [], []
+    while (read := reader.read(sizes[len(pieces) % len(sizes)])) is not None:
+        pieces.append(read[0])
+        positions.append(read[1])
+        assert (reader._raw is None) == (read[1][2] == 0)  # open only in the middle of a block
+    assert ids(pieces) == list(range(30))
+    monkeypatch.undo()
+    staying = source_of(folder).open("scan", None)
+    assert positions == read_all(staying, sizes)[1]
+    assert (reader.counters.files, reader.counters.bytes) == (staying.counters.files, staying.counters.bytes)
+    assert reader.counters.bytes == sum(path.stat().st_size for path in folder.iterdir())
+    reader.close()
