@@ -78,13 +78,8 @@ class Division:
         size = self.approximate_bytes_per_file
         if size is not None and size < 1:
             raise PlanError(f"approximate_bytes_per_file={size} is not a size")
-        if self.rotate_every is not None:
-            try:
-                pl.select(pl.lit(0).cast(pl.Datetime("us")).dt.truncate(self.rotate_every))
-            except pl.exceptions.PolarsError as error:
-                raise PlanError(
-                    f"rotate_every={self.rotate_every!r} is not a duration", hint='for example "1h"'
-                ) from error
+        if self.rotate_every is not None and not _is_duration(self.rotate_every):
+            raise PlanError(f"rotate_every={self.rotate_every!r} is not a duration", hint='for example "1h"')
 
     @property
     def divides(self) -> bool:
@@ -289,6 +284,17 @@ class _Files:
         for piece in pieces_of(file.encoder.write(table)):
             file.bytes += len(piece)
             yield file.name, piece
+
+
+def _is_duration(text: object) -> bool:
+    """Whether Polars knows it, and it is longer than nothing."""
+    if not isinstance(text, str) or not set(text) & set("123456789"):
+        return False
+    try:
+        pl.select(pl.lit(0).cast(pl.Datetime("us")).dt.truncate(text))
+    except pl.exceptions.PolarsError:
+        return False
+    return True
 
 
 def _row_bytes(schema: pa.Schema) -> int:

@@ -319,8 +319,9 @@ def test_options_that_contradict_each_other_or_mean_nothing(tmp_path):
         stream.sink_parquet(pl.PartitionBy(tmp_path, key="a"), max_rows_per_file=3)
     with pytest.raises(PlanError, match="all columns are keys"):
         stream.sink_parquet(pl.PartitionBy(tmp_path / "out", key="a", include_key=False))
-    with pytest.raises(PlanError, match="rotate_every='soon' is not a duration"):
-        stream.sink_parquet(tmp_path / "out", rotate_every="soon")
+    for every in ("soon", "0s", "", "-1h", "1x"):
+        with pytest.raises(PlanError, match=f"rotate_every='{every}' is not a duration"):
+            stream.sink_parquet(tmp_path / "out", rotate_every=every)
     with pytest.raises(PlanError, match="approximate_bytes_per_file=-1 is not a size"):
         stream.sink_parquet(tmp_path / "out", approximate_bytes_per_file=-1)
 
