@@ -27,7 +27,7 @@ from arrowstream.connectors.files.rotations import log_of, oldest_first
 from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, is_known
 from arrowstream.connectors.files.waiting import Waiting, age_s, has_changed
 from arrowstream.connectors.files.watch import seen_as, seen_at
-from arrowstream.connectors.files.whereabouts import GONE_MAX, Whereabouts
+from arrowstream.connectors.files.whereabouts import GONE_MAX, Whereabouts, is_unlinked
 from arrowstream.errors import ConnectorError, DataError
 
 if TYPE_CHECKING:
@@ -542,15 +542,17 @@ class Follower:
                     content.whole = True
                     self._revive(content, seen)
                 return True
-            twin = self._twin(head, seen)
+            twins = list(self._at.alike(head, seen))
         except (*LIBRARY_ERRORS, DataError, EOFError):
             return False  # reading it as a new file tells what is wrong with it
-        if twin is None:
+        if not twins:
             return False
-        if without_codec(seen.path) == twin.seen.path:
-            self._waiting.seconds(seen, f"holds the same as {twin.seen.path}")
+        path = twins[0].seen.path
+        # One that is still to be read, or is compressed beside itself, is waited for as long as it takes.
+        if any(is_unlinked(twin) or twin.seen.path == without_codec(seen.path) for twin in twins):
+            self._waiting.seconds(seen, f"holds the same as {path}")
             return True
-        return self._waiting.seconds(seen, f"may be a copy of {twin.seen.path}") < GRACE_S
+        return self._waiting.seconds(seen, f"may be a copy of {path}") < GRACE_S
 
     def _revive(self, content: Content, seen: Seen) -> None:
         """A content has been found in a file."""
@@ -577,10 +579,6 @@ class Follower:
                     os.close(other)
         self._waiting.end(seen)
         return False
-
-    def _twin(self, head: bytes, seen: Seen) -> Content | None:
-        """A content that is followed and begins with the same bytes."""
-        return next(self._at.alike(head, seen), None)
 
     def _is_newer(self, seen: Seen) -> bool:
         """Whether a rotation was begun and rotated away while nobody looked."""

@@ -120,7 +120,7 @@ class Whereabouts:
 
     def homeless(self, head: bytes, partition: str) -> Iterator[Content]:
         """Contents without a file, or whose file is deleted and read to its end, that begin with `head`."""
-        deleted = [content for content in self.files.values() if self._is_deleted(content)]
+        deleted = [content for content in self._open if self._is_read_and_deleted(content)]
         same = [
             content
             for content in (*deleted, *reversed(self.gone))
@@ -129,12 +129,12 @@ class Whereabouts:
         return beginning_with(head, same, lambda content: content.progress.head_size > 0)  # a shorter copy?
 
     @staticmethod
-    def _is_deleted(content: Content) -> bool:
-        if content.quiet_s is None or content.descriptor is None or content.busy or content.whole:
+    def _is_read_and_deleted(content: Content) -> bool:
+        if not is_unlinked(content) or content.descriptor is None or content.busy or content.whole:
             return False
         status = os.fstat(content.descriptor)
         is_read = (status.st_size, status.st_mtime_ns) == content.read_as
-        return status.st_nlink == 0 and (is_read or status.st_size <= content.progress.offset)
+        return is_read or status.st_size <= content.progress.offset
 
     def revive(self, content: Content, seen: Seen) -> None:
         """A content has been found in a file."""
@@ -195,3 +195,10 @@ class Whereabouts:
         """Let go of the oldest that are in no file."""
         for content in self.gone[: max(0, len(self.gone) - GONE_MAX)]:
             self.drop(content)
+
+
+def is_unlinked(content: Content) -> bool:
+    """Whether the file of a content has been deleted, and is still held open."""
+    if content.quiet_s is None or content.descriptor is None:
+        return False
+    return os.fstat(content.descriptor).st_nlink == 0

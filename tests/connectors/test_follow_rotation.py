@@ -167,6 +167,20 @@ def test_renamed_and_compressed(log, up, compress):
         assert reading.take_nothing() == []
 
 
+def test_compressed_while_the_reader_is_behind(log):
+    with Reading(log, max_rows=1) as reading:
+        log.write(1, 2)
+        reading.take(1)
+        log.write(3)
+        log.rename("a.log", "a.log.1")
+        log.write(4)
+        reading.wait(0.1)
+        log.compress("a.log.1", ".gz", gzip.compress)
+        reading.wait(0.8)  # looks, but does not read: longer than a copy would be waited for
+        assert reading.take_more(4) == [1, 2, 3, 4]
+        assert reading.take_nothing() == []
+
+
 @UP_OR_DOWN
 def test_copied_truncated_and_compressed_at_once(log, up):
     with Reading(log) as reading:

@@ -137,6 +137,12 @@ class Reading:
         if up:
             self.take_more(count)
 
+    def wait(self, seconds: float) -> None:
+        """Look for changes, but read nothing."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._following.poll(0.02)
+
     def take_at_most(self, count: int, seconds: float) -> list[int]:
         numbers: list[int] = []
         deadline = time.monotonic() + seconds
