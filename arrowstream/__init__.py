@@ -23,7 +23,7 @@ from arrowstream.errors import (
     StateError,
 )
 from arrowstream.plan.template import template
-from arrowstream.protocols import Reader, Sink, Source
+from arrowstream.protocols import Following, Reader, Sink, Source
 from arrowstream.runtime.metrics import ConnectorMetrics, Metrics, ProgressListener
 from arrowstream.runtime.report import Report
 
@@ -41,6 +41,7 @@ __all__ = [
     "DeadLettersWarning",
     "DynamicGroupBy",
     "FencedError",
+    "Following",
     "InternalError",
     "Job",
     "JobNeverRunWarning",
