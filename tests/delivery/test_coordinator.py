@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.errors import InternalError
@@ -70,6 +70,7 @@ def check_rules(log):
                 assert epoch < 3 or position[Done(epoch - 2)] < index, "at most one epoch ahead"
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(1, 3), st.integers(1, 5))
 def test_any_order_of_events_keeps_the_rules_and_gets_everything_done(data, sinks, epochs):
     machine = coordinator(sinks=sinks)
@@ -90,6 +91,7 @@ def test_any_order_of_events_keeps_the_rules_and_gets_everything_done(data, sink
     check_rules(log)
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(0, 30))
 def test_after_a_failure_nothing_is_instructed(data, healthy):
     machine, pending = coordinator(), []

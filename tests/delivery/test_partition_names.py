@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arrowstream as ars
@@ -136,6 +136,7 @@ def test_nothing_escapes(tmp_path, kind):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["root"]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_a_name_is_one_part_of_a_path_and_says_the_value(value):
     name = escaped(value)
@@ -145,6 +146,7 @@ def test_a_name_is_one_part_of_a_path_and_says_the_value(value):
     assert unquote(name) == value
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.text(max_size=20).filter(lambda text: text != NULL_NAME), max_size=30))
 def test_other_values_are_other_folders(values):
     folders = folders_of(pl.DataFrame({"key": values}, schema={"key": pl.String}))
