@@ -48,6 +48,8 @@ class Content:
         Since when a file that is not found any more has not grown.
     last_call
         Whether what is there now is all there will be: a last line without a newline is one.
+    refused
+        Whether the file does not fit the scan, and is a dead letter.
     dropped
         Whether it is of no interest any more.
     reading
@@ -71,6 +73,7 @@ class Content:
     read_as: tuple[int, int] | None = None
     quiet_s: float | None = None
     last_call: bool = False
+    refused: bool = False
     dropped: bool = False
     reading: Any = None
     uid: str = field(default_factory=lambda: uuid4().hex[:12])
@@ -87,7 +90,7 @@ class Content:
     def entry_of(self, progress: Progress, skip: int) -> list[Json]:
         """For a position in which so much of it has been handed on."""
         seen = self.seen
-        flags = (1 if self.whole else 0) | (2 if self.gone else 0)
+        flags = (1 if self.whole else 0) | (2 if self.gone else 0) | (4 if self.refused else 0)
         place: list[Json] = [seen.path, seen.device, seen.inode, seen.size_bytes, seen.mtime_ns, seen.version]
         columns = self.columns if self.headless else None
         return [*place, flags, columns, skip, *progress.as_json()]
@@ -124,6 +127,7 @@ class Content:
             progress=Progress.of_json(progress),
             skip=skip,
             gone=bool(flags & 2),
+            refused=bool(flags & 4),
             columns=columns,
             headless=columns is not None,
             known=False,

@@ -143,6 +143,10 @@ class FollowReader:
                 pass  # renamed or deleted just now: the next look finds out
             except PermissionError as error:
                 self._follower.denied(content, error)
+            except DataError as error:
+                if content.whole or self._followed.decoder.on_error == "raise":
+                    raise
+                self._refuse(content, error)
             except LIBRARY_ERRORS as error:
                 raise translated(error, content.seen.path, self._followed.name) from error
             finally:
@@ -154,6 +158,9 @@ class FollowReader:
         """Read what is new, up to a chunk; whether there is more."""
         descriptor = self._follower.descriptor(content)
         status = os.fstat(descriptor)
+        if content.refused:
+            content.read_as = (status.st_size, status.st_mtime_ns)
+            return False
         left = status.st_size - content.progress.offset
         if left < 0:
             raise Replaced
@@ -180,6 +187,11 @@ class FollowReader:
             content.read_as = (status.st_size, status.st_mtime_ns)
             return False
         return True
+
+    def _refuse(self, content: Content, error: DataError) -> None:
+        """A file that does not fit the scan is one bad record, however it grows."""
+        content.refused = True
+        self._add(content, self._followed.decoder.dead_file(content.seen.path, error), content.progress)
 
     def _pass_hole(self, content: Content, new: bytes) -> bool:
         """A writer went on at its old place in a file that was truncated: before it there is nothing."""

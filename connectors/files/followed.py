@@ -107,7 +107,7 @@ class Followed:
 
     def shaped(self, frame: pl.DataFrame, content: Content) -> tuple[pl.DataFrame, int]:
         """A frame of a file as one of the scan, and how many of its slots were bad and are dropped."""
-        if not content.whole:
+        if not content.whole and not content.refused:
             fitting = cast("Reading", content.reading).fit
             frame = self.decoder.shaped(frame, content.seen.path, fitting)
         if self.row_column is not None:

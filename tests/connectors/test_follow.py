@@ -207,6 +207,34 @@ def test_a_bad_line_costs_only_itself(tmp_path):
         reading.take(2)
 
 
+@pytest.mark.parametrize("on_error", ["raise", "skip", "dead_letter"])
+def test_a_growing_file_that_does_not_fit(tmp_path, on_error):
+    log = Log(tmp_path, "*.csv", CsvFormat())
+    log.append("x,n\na,1\n", name="good.csv")
+    with Reading(log, on_error=on_error) as reading:
+        reading.take(1)
+        log.append("n,other\n2,b\n", name="bad.csv")
+        if on_error == "raise":
+            with pytest.raises(DataError, match=r"bad\.csv has no column 'x'"):
+                reading.take(1)
+            return
+        if on_error == "dead_letter":
+            frame, _ = reading.batch()
+            assert "bad.csv has no column 'x'" in frame[DEAD][0]["error"]
+            assert frame[DEAD][0]["position"] == "file"
+        else:
+            assert reading.take_nothing() == []
+            assert reading.reader.counters.errors == 1
+        log.append("3,c\n", name="bad.csv")
+        log.append("a,4\n", name="good.csv")
+        assert reading.take(1) == [4]
+        reading.restart()
+        log.append("5,c\n", name="bad.csv")
+        log.append("a,6\n", name="good.csv")
+        assert reading.take(1) == [6]
+        assert reading.take_nothing() == []
+
+
 def test_each_file_is_a_partition_with_its_rotations(tmp_path):
     source = follow(tmp_path / "*.log*", NdjsonFormat(), clock_by="file")
     logs = Log(tmp_path, "")
