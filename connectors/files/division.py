@@ -217,7 +217,8 @@ class _Files:
         while start < rows or not (rows or self._open):
             file = self._open.get(folder)
             if file is None:
-                file = self._begin(folder, part.schema, _NO_SPAN if spans is None else int(spans[start]))
+                span = _NO_SPAN if spans is None or not rows else int(spans[start])
+                file = self._begin(folder, part.schema, span)
             self._open.move_to_end(folder)
             end = rows if spans is None else int(np.searchsorted(spans, file.span, side="right"))
             if end <= start < rows:

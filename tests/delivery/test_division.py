@@ -334,3 +334,10 @@ def test_a_value_that_cannot_be_a_name_names_the_column(tmp_path, value):
     with pytest.raises(DataError, match="column 'key' has "):
         job.run(progress=False)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{"rotate_every": "1h"}, {"max_rows_per_file": 1}, {}])
+def test_no_rows_leave_one_file_with_the_columns(tmp_path, options):
+    frame = pl.DataFrame(schema={"t": pl.Datetime("us"), "n": pl.Int64})
+    ars.from_polars(frame, event_time="t").sink_parquet(tmp_path / "out", **options).run(progress=False)
+    assert pl.read_parquet(tmp_path / "out").schema == frame.schema
