@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from arrowstream.api.io import scan
-from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -133,7 +132,6 @@ def scan_parquet(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    _check_follow(options)
     files = _followed(source, ParquetFormat(), options) if follow else ParquetSource(source, options)
     return scan(files, event_time=event_time, lateness=lateness, on_error=on_error)
 
@@ -215,7 +213,6 @@ def scan_ipc(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    _check_follow(options)
     if not follow and is_scannable(source, options):
         return scan(IpcSource(source, options), event_time=event_time, lateness=lateness, on_error=on_error)
     return _streamed(source, IpcFormat(decompressed_max), options, event_time=event_time, lateness=lateness)
@@ -376,7 +373,6 @@ def scan_csv(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    _check_follow(options)
     return _streamed(source, csv, options, event_time=event_time, lateness=lateness)
 
 
@@ -468,7 +464,6 @@ def scan_ndjson(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    _check_follow(options)
     return _streamed(source, ndjson, options, event_time=event_time, lateness=lateness)
 
 
@@ -551,7 +546,6 @@ def scan_avro(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    _check_follow(options)
     return _streamed(source, avro, options, event_time=event_time, lateness=lateness)
 
 
@@ -577,18 +571,6 @@ def _followed(
     from arrowstream.connectors.files.follow import FollowSource
 
     return FollowSource(paths, format, options)
-
-
-def _check_follow(options: FileOptions) -> None:
-    if options.idle_timeout is not None and not options.follow:
-        raise PlanError(
-            "idle_timeout is for files that are followed", hint="leave it out, or give follow=True"
-        )
-    if options.committed_only and options.follow:
-        raise PlanError(
-            "committed_only and follow: the files of a running job would be read as they appear",
-            hint="leave one of them out",
-        )
 
 
 def _overridden(

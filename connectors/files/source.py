@@ -193,7 +193,7 @@ def found_files(
 
 
 def check_options(options: FileOptions) -> None:
-    """Raise PlanError for a word that is not known."""
+    """Raise PlanError for a word that is not known, and for options that exclude each other."""
     for name, choices in CHOICES.items():
         if (value := getattr(options, name)) not in choices:
             known = [choice for choice in choices if choice is not None]
@@ -201,6 +201,15 @@ def check_options(options: FileOptions) -> None:
     if options.decompressed_max is not None and options.decompressed_max < 1:
         raise PlanError(
             f"decompressed_max={options.decompressed_max} is not a number of bytes", hint="leave it out"
+        )
+    if options.idle_timeout is not None and not options.follow:
+        raise PlanError(
+            "idle_timeout is for files that are followed", hint="leave it out, or give follow=True"
+        )
+    if options.committed_only and options.follow:
+        raise PlanError(
+            "committed_only and follow: the files of a running job would be read as they appear",
+            hint="leave one of them out",
         )
 
 

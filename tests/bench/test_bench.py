@@ -11,7 +11,10 @@ import pytest
 RUN = Path(__file__).parents[2] / "bench" / "run.py"
 
 
-@pytest.mark.parametrize("question", ["tumbling", "hopping", "string_key", "two_keys", "high_cardinality"])
+@pytest.mark.parametrize(
+    "question",
+    ["tumbling", "hopping", "string_key", "two_keys", "high_cardinality", "read_csv", "write_avro"],
+)
 def test_contenders_agree(tmp_path: Path, question: str) -> None:
     command = [sys.executable, str(RUN), question, "--rows", "20000", "--rounds", "1", "--no-write"]
     found = subprocess.run([*command, "--data", str(tmp_path)], capture_output=True, text=True, check=False)
