@@ -99,11 +99,13 @@ class JobRun:
 
     def _read(self, recovered: Recovered) -> _Outcome:
         checkpointing = self._options.checkpoint is not None
-        pipeline = self._run.open_pipeline(checkpointing=checkpointing, recovered=recovered)
-        self._rows_closed = sum(pipeline.rows_out)
-        if recovered.planned_conditions is not None:
-            self._begin_epoch(pipeline, recovered.planned_conditions)
-        with closing(self._run.open_feed(recovered.cursors, self._options.queue_bytes // 2)) as feed:
+        with (
+            closing(self._run.open_pipeline(checkpointing=checkpointing, recovered=recovered)) as pipeline,
+            closing(self._run.open_feed(recovered.cursors, self._options.queue_bytes // 2)) as feed,
+        ):
+            self._rows_closed = sum(pipeline.rows_out)
+            if recovered.planned_conditions is not None:
+                self._begin_epoch(pipeline, recovered.planned_conditions)
             outcome = self._rerun_planned(feed, pipeline, recovered)
             return outcome or self._loop(feed, pipeline)
 

@@ -55,9 +55,11 @@ def iterate(root: Node, options: RunOptions) -> Generator[pl.DataFrame]:
 def _frames(run: LocalRun) -> Iterator[pl.DataFrame]:
     listener = run.options.listener
     told_s = run.clock()
-    pipeline = run.open_pipeline(checkpointing=False)
-    pipeline.begin_epoch(1, {})
-    with closing(run.open_feed(None, run.options.queue_bytes)) as feed:
+    with (
+        closing(run.open_pipeline(checkpointing=False)) as pipeline,
+        closing(run.open_feed(None, run.options.queue_bytes)) as feed,
+    ):
+        pipeline.begin_epoch(1, {})
         while not pipeline.satisfied:
             frame = run.next_rows(feed, None, POLL_S)
             if listener is not None and run.clock() - told_s >= POLL_S:

@@ -55,7 +55,7 @@ class LocalRun:
         self._rate = RateMeter(clock)
 
     def open_pipeline(self, *, checkpointing: bool, recovered: Recovered | None = None) -> Pipeline:
-        """Build the operators, as they were when the last epoch ended."""
+        """Build the operators, as they were when the last epoch ended. It is to be closed."""
         pipeline = Pipeline(
             self.roots,
             partitions=places(self.source, recovered.cursors if recovered is not None else None),

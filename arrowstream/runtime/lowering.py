@@ -34,6 +34,7 @@ from arrowstream.runtime.outside import RulesFile, WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     from arrowstream.plan.nodes import Node
     from arrowstream.protocols import Operator
@@ -109,7 +110,7 @@ def scan_of(roots: Sequence[Node]) -> Scan:
 
 
 def lower(
-    roots: Sequence[Node], *, partitions: Sequence[str], checkpointing: bool, threads: int
+    roots: Sequence[Node], *, partitions: Sequence[str], checkpointing: bool, helper: Executor | None
 ) -> tuple[Stage, list[Stage]]:
     """The tree of operators, and all of its stages from the source down.
 
@@ -121,10 +122,10 @@ def lower(
         Names of the source's partitions.
     checkpointing
         Whether operators will be asked for snapshots.
-    threads
-        How many an operator may use.
+    helper
+        One thread, on which an operator may do a part of its work.
     """
-    lowering = _Lowering(roots, checkpointing=checkpointing, threads=threads)
+    lowering = _Lowering(roots, checkpointing=checkpointing, helper=helper)
     scan = scan_of(roots)
     several = (PARTITION,) if len(partitions) > 1 else ()
     slot = (SLOT,) if lowering.wants_slots else ()
@@ -133,10 +134,10 @@ def lower(
 
 
 class _Lowering:
-    def __init__(self, roots: Sequence[Node], *, checkpointing: bool, threads: int) -> None:
+    def __init__(self, roots: Sequence[Node], *, checkpointing: bool, helper: Executor | None) -> None:
         self.stages: list[Stage] = []
         self._checkpointing = checkpointing
-        self._threads = threads
+        self._helper = helper
         self._readers = consumers(roots)
         self._outputs: dict[Node, list[int]] = {}
         for index, root in enumerate(roots):
@@ -218,7 +219,7 @@ class _Lowering:
                 self._name("window", node),
                 partitions=len(partitions),
                 checkpointing=self._checkpointing,
-                threads=self._threads,
+                helper=self._helper,
             )
         return self._stateless(node)
 

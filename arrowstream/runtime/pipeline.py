@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -55,7 +56,7 @@ class Pipeline:
     checkpointing
         Whether `snapshot` will be called.
     threads
-        How many an operator may use.
+        How many it may use: with more than one, operators get one beside the caller's. `close` ends it.
     origin
         Columns of the frames in which the source says where a row is from.
     """
@@ -70,8 +71,9 @@ class Pipeline:
         origin: Origin | None = None,
     ) -> None:
         self._schemas = [root.schema for root in roots]
+        self._helper = ThreadPoolExecutor(1, "arrowstream-fold") if threads > 1 else None
         self._top, self._stages = lower(
-            roots, partitions=partitions, checkpointing=checkpointing, threads=threads
+            roots, partitions=partitions, checkpointing=checkpointing, helper=self._helper
         )
         self._letters = Letters(self._stages, partitions, origin or Origin())
         self.rows_in = 0
@@ -151,6 +153,11 @@ class Pipeline:
     def finish(self) -> list[Output]:
         """No rows follow: everything closes."""
         return self.advance(END_OF_TIME)
+
+    def close(self) -> None:
+        """End its thread. Idempotent; its counters can still be read."""
+        if self._helper is not None:
+            self._helper.shutdown(cancel_futures=True)
 
     def _push(self, stage: Stage, frame: pl.DataFrame, outputs: list[Output]) -> None:
         if stage.unwanted:

@@ -70,8 +70,8 @@ def of_type(dtype, values):
     )
 
 
-def begin(node, *, partitions=1, checkpointing=False, threads=1):
-    return window_operator(node, "w", partitions=partitions, checkpointing=checkpointing, threads=threads)
+def begin(node, *, partitions=1, checkpointing=False, helper=None):
+    return window_operator(node, "w", partitions=partitions, checkpointing=checkpointing, helper=helper)
 
 
 def with_clock(frame):
@@ -110,10 +110,10 @@ def stored(snapshot, runs):
     return json.loads(json.dumps(snapshot.values)), tables
 
 
-def replay(node, frame, cuts=(), *, partitions=1, restored=False, threads=1):
+def replay(node, frame, cuts=(), *, partitions=1, restored=False, helper=None):
     """Give the operator all rows, batch by batch; `restored`: into a new one after every batch."""
 
-    options = {"partitions": partitions, "checkpointing": restored, "threads": threads}
+    options = {"partitions": partitions, "checkpointing": restored, "helper": helper}
     operator, out, runs = begin(node, **options), [], {}
     lateness = node.inputs[0].lateness
     if lateness is not None:
@@ -177,10 +177,10 @@ def in_windows(node, frame, starts=None):
     )
 
 
-def check(node, frame, cuts=(), *, partitions=1, threads=1):
+def check(node, frame, cuts=(), *, partitions=1, helper=None):
     """Equal to Polars, and to the last bit however the rows are cut and however often state is restored."""
     expected = in_windows(node, frame)
-    whole = replay(node, frame, partitions=partitions, threads=threads)
+    whole = replay(node, frame, partitions=partitions, helper=helper)
     assert_frame_equal(whole.result, expected, rel_tol=1e-9, abs_tol=0)
     rest = [
         replay(node, frame, cuts, partitions=partitions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -110,14 +111,14 @@ def test_any_rows_in_tight_places(windows, data):
     node = windows.node(ROWS, *FOLDED, **data.draw(grids))
     cuts = cut(data.draw(cut_points), len(rows))
     usual = windows.check(node, windows.frame(rows, ROWS), cuts)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as helper:
         patch.setattr(folded, "BLOCK_ROWS", 3)
         patch.setattr(folded, "_COMPACT_FROM_GROUPS", 1)
         patch.setattr(folded, "_MERGE_ENTRIES", 2)
         patch.setattr(key_codec, "_SMALLEST_ARENA_BYTES", 8)
         patch.setattr(runs, "_REWRITE_SLACK_ROWS", 0)
         patch.setattr(runs, "_RUNS_MAX", 3)
-        tight = windows.check(node, windows.frame(rows, ROWS), cuts, threads=2)
+        tight = windows.check(node, windows.frame(rows, ROWS), cuts, helper=helper)
     assert tight.result.equals(usual.result)
 
 
@@ -315,7 +316,8 @@ def test_many_rows_on_two_threads(windows):
             group_by="k",
         )
         one = windows.replay(node, rows)
-        two = windows.replay(node, rows, threads=2)
+        with ThreadPoolExecutor(1) as helper:
+            two = windows.replay(node, rows, helper=helper)
         assert_frame_equal(one.result, windows.in_windows(node, rows))
         assert two.result.equals(one.result)
 

@@ -57,8 +57,9 @@ def epochs_sink():
 @pytest.fixture
 def no_threads_left():
     """Fails if a thread of a run outlives the test; those that ask remote places serve all runs."""
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("arrowstream") and not thread.name.startswith("arrowstream-remote"):
             thread.join(5)
             assert not thread.is_alive(), thread.name

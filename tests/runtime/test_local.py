@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import warnings
 from datetime import datetime, timedelta
 
@@ -66,6 +67,20 @@ def test_nothing_runs_before_the_first_frame_is_asked_for():
     next(frames)
     assert made
     frames.close()
+
+
+def test_a_run_that_fails_stops_its_threads():
+    """All of them, and not when Python gets round to collecting what the traceback holds."""
+    large = frame_of(range(100_000))  # large enough for a part of the folding to be done on a thread
+
+    def batches():
+        yield large
+        raise ValueError("the source fails")
+
+    with pytest.raises(Exception, match="the source fails") as failed:
+        collect(windows(BatchesSource(batches, large.schema), lateness="0s"), threads=2)
+    running = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in running if name.startswith("arrowstream-fold")], failed
 
 
 def test_windows_come_while_the_input_is_still_being_read():

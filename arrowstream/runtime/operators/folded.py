@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -30,6 +29,7 @@ from arrowstream.runtime.operators.states import plan_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor
 
     import pyarrow as pa
 
@@ -57,7 +57,7 @@ class FoldedWindows:
         *,
         several: bool,
         tracked: bool,
-        threads: int = 1,
+        helper: Executor | None = None,
     ) -> None:
         self._node = node
         self._windows = bounds(node)
@@ -75,8 +75,7 @@ class FoldedWindows:
         self._groups = np.empty(BLOCK_ROWS, dtype=np.uint32)
         self._late = np.zeros(2, dtype=np.int64)  # found here, not in the kernel: rows, lateness needed
         self._runs = RunLog(_FIRST_RUN_ID, _RUN_ID_STEP)
-        # One thread, so that rows are folded in their order; it ends with this object.
-        self._folder = ThreadPoolExecutor(1, "arrowstream-fold") if threads > 1 else None
+        self._helper = helper
 
     @property
     def late_rows(self) -> int:
@@ -137,11 +136,11 @@ class FoldedWindows:
                 lateness=lateness, closed=closed, out=self._groups,
             )  # fmt: skip
             assigned = self._groups[begin:end]
-            if self._folder is None or rows <= BLOCK_ROWS:
+            if self._helper is None or rows <= BLOCK_ROWS:
                 self._table.fold(assigned, inputs, times, rank, slice(begin, end))
             else:
                 folding.append(
-                    self._folder.submit(self._table.fold, assigned, inputs, times, rank, slice(begin, end))
+                    self._helper.submit(self._table.fold, assigned, inputs, times, rank, slice(begin, end))
                 )
             if self._table.missed_windows != missed:
                 partly_late.append(np.flatnonzero(assigned == groups.PARTLY_LATE) + begin)

@@ -17,6 +17,7 @@ from arrowstream.runtime.operators.rows_in import START
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Executor
 
     import pyarrow as pa
 
@@ -33,7 +34,7 @@ def foldable(node: Window) -> bool:
 
 
 def window_operator(
-    node: Window, operator_id: str, *, partitions: int, checkpointing: bool, threads: int
+    node: Window, operator_id: str, *, partitions: int, checkpointing: bool, helper: Executor | None
 ) -> Operator:
     """The operator of a window node.
 
@@ -43,11 +44,11 @@ def window_operator(
         Partitions of the source; with several, frames carry `PARTITION`.
     checkpointing
         Whether snapshots will be taken.
-    threads
-        With more than one, rows are folded while the groups of the next ones are looked up.
+    helper
+        One thread, on which rows are folded, in their order, while the groups of the next ones are looked up.
     """
     return WindowOperator(
-        node, operator_id, partitions=partitions, checkpointing=checkpointing, threads=threads
+        node, operator_id, partitions=partitions, checkpointing=checkpointing, helper=helper
     )
 
 
@@ -58,7 +59,7 @@ class WindowOperator:
     """
 
     def __init__(
-        self, node: Window, operator_id: str, *, partitions: int, checkpointing: bool, threads: int
+        self, node: Window, operator_id: str, *, partitions: int, checkpointing: bool, helper: Executor | None
     ) -> None:
         self.operator_id = operator_id
         self._node = node
@@ -69,7 +70,7 @@ class WindowOperator:
         self._folded = None
         if partials or (folds and not kept):
             self._folded = FoldedWindows(
-                node, partials, several=partitions > 1, tracked=checkpointing, threads=threads
+                node, partials, several=partitions > 1, tracked=checkpointing, helper=helper
             )
         self._kept = HolisticWindows(node, kept, tracked=checkpointing) if kept or not folds else None
         self._watermark = NO_TIME
