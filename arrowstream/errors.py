@@ -26,8 +26,9 @@ class ArrowStreamError(Exception):
         What could have been written instead, if that is a closed set.
     hint
         The way out.
-    operator_id, partition, offset
-        Where it happened, as far as it is known.
+    operator_id, partition, file, offset
+        Where it happened, as far as it is known; `offset` is a row, counted from 0, of the file if that is
+        known, else of the partition.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ArrowStreamError(Exception):
         self.hint = hint
         self.operator_id = operator_id
         self.partition = partition
+        self.file: str | None = None
         self.offset = offset
         super().__init__(fact)
 
@@ -55,6 +57,7 @@ class ArrowStreamError(Exception):
             for name, value in (
                 ("operator", self.operator_id),
                 ("partition", self.partition),
+                ("file", self.file),
                 ("row", self.offset),
             )
             if value is not None

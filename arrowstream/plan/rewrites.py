@@ -112,11 +112,17 @@ def letters_read(nodes: Sequence[Node]) -> set[Node]:
     return {producer for node in nodes if isinstance(node, DeadLetters) for producer in node.producers}
 
 
-def rejected_rows_read(roots: Sequence[Node]) -> bool:
-    """Whether somebody reads dead letters made of rows, and not only of what the source could not read."""
-    return any(
-        not isinstance(node, Scan) or node.event_time is not None for node in letters_read(topological(roots))
+def places_asked(roots: Sequence[Node]) -> bool:
+    """Whether somebody asks where rows come from: dead letters made of them, errors of rules."""
+    nodes = topological(roots)
+    return any(has_places(node) for node in nodes) or any(
+        not isinstance(node, Scan) or node.event_time is not None for node in letters_read(nodes)
     )
+
+
+def has_places(node: Node) -> bool:
+    """Whether the node's errors say which row of the input they are about."""
+    return isinstance(node, Validate) and node.on_error == "raise"
 
 
 def source_column(node: Node, column: str) -> tuple[Scan, str] | None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from arrowstream.config import DEAD, DEAD_LETTERS, FILE, FILE_ROW, SLOT
-from arrowstream.runtime.lowering import SCAN_ID, has_places
+from arrowstream.plan.letters import on_error_of
+from arrowstream.plan.rewrites import has_places
+from arrowstream.runtime.lowering import SCAN_ID
 from arrowstream.runtime.operators.rows_in import without
 from arrowstream.runtime.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from arrowstream.errors import ArrowStreamError
     from arrowstream.runtime.lowering import Stage
     from arrowstream.runtime.slots import Origin
     from arrowstream.runtime.turns import Turn
@@ -39,10 +42,12 @@ class Letters:
         "_numbers",
         "_origin",
         "_rows",
+        "_skips",
         "_slots",
         "_source_read",
         "_top",
         "from_source",
+        "skipped",
         "stages",
     )
 
@@ -53,10 +58,12 @@ class Letters:
         self._top = stages[0]
         self.stages = [stage for stage in stages if stage.letters]
         self._numbers = bool(self.stages) or any(has_places(stage.node) for stage in stages)
+        self._skips = on_error_of(self._top.node) == "skip"
         self._source_read = any(self._top in stage.letters for stage in self.stages)
         self._slots = Slots(partitions)
         self._gathered: dict[Stage, list[pl.DataFrame]] = {}
         self.from_source = 0
+        self.skipped = 0
 
     def turn(self, turns: Iterable[Turn]) -> None:
         """Partitions have joined."""
@@ -77,7 +84,10 @@ class Letters:
         is_row = frame.get_column(DEAD).is_null()
         dead = frame.height - int(is_row.sum())
         if dead:
-            self.from_source += dead
+            if self._skips:
+                self.skipped += dead
+            else:
+                self.from_source += dead
             if self._source_read:
                 self._gather(frame.filter(~is_row))
             frame = frame.filter(is_row)
@@ -137,10 +147,15 @@ class Letters:
         )
         return made.select(*DEAD_LETTERS, SLOT)
 
-    def place(self, slot: int) -> tuple[str, int]:
-        """Partition, and number in it, of a slot of the frame that entered last."""
-        partition, row = self._slots.rows(pl.Series([slot], dtype=pl.UInt32))
-        return partition[0], row[0]
+    def locate(self, error: ArrowStreamError, slot: int) -> None:
+        """Say where a slot of the frame that entered last is: its file and row there, else its partition."""
+        if self._files is not None:
+            error.file = self._files[slot]
+        if self._rows is not None:
+            error.offset = self._rows[slot]
+        else:
+            partition, row = self._slots.rows(pl.Series([slot], dtype=pl.UInt32))
+            error.partition, error.offset = partition[0], row[0]
 
     def leave(self) -> None:
         """All stages have been given theirs."""
@@ -148,12 +163,13 @@ class Letters:
 
     def values(self) -> dict[str, Json]:
         """The counts, for a checkpoint."""
-        return {"from_source": self.from_source, "slots": self._slots.values()}
+        return {"from_source": self.from_source, "skipped": self.skipped, "slots": self._slots.values()}
 
     def restore(self, values: Mapping[str, Json]) -> None:
         """Go on counting."""
-        from_source, slots = values["from_source"], values["slots"]
+        from_source, skipped, slots = values["from_source"], values["skipped"], values["slots"]
         assert isinstance(from_source, int)
+        assert isinstance(skipped, int)
         assert isinstance(slots, dict)
-        self.from_source = from_source
+        self.from_source, self.skipped = from_source, skipped
         self._slots.restore(slots)

@@ -174,11 +174,11 @@ class LocalRun:
 
 
 def _prepared(scan: Scan, roots: Sequence[Node]) -> tuple[Source, Origin]:
-    """The source, told which columns are looked at, and where it says of a row what dead letters ask."""
+    """The source, told which columns are looked at, and its columns that say of a row where it is from."""
     source = scan.source
     wanted = rewrites.required_columns(roots)[scan]
     origin = Origin()
-    if rewrites.rejected_rows_read(roots):
+    if rewrites.places_asked(roots):
         origin = Origin(scan.file_column, scan.row_column)
         tell: Callable[..., Source] | None = getattr(source, "with_metadata", None)
         if tell is not None and origin == Origin():

@@ -21,7 +21,7 @@ from arrowstream.plan.nodes import (
     Validate,
     Window,
 )
-from arrowstream.plan.rewrites import consumers, fused, letters_read, topological
+from arrowstream.plan.rewrites import consumers, fused, has_places, letters_read, topological
 from arrowstream.runtime.metrics import Meter
 from arrowstream.runtime.operators.event_time import EventTimeOperator
 from arrowstream.runtime.operators.filter_file import FilterFileOperator
@@ -288,11 +288,6 @@ def _wanted(node: Node, below: frozenset[str]) -> frozenset[str]:
     if _begins_event_time(node):
         return below - {CLOCK} | {PARTITION}
     return below
-
-
-def has_places(node: Node) -> bool:
-    """Whether the node's errors say which row of the input they are about."""
-    return isinstance(node, Validate) and node.on_error == "raise"
 
 
 def _begins_event_time(node: Node) -> bool:

@@ -120,7 +120,7 @@ class Metrics:
     late_rows, missed_windows
         Rows that came too late for all of their windows; windows missed by rows that entered others.
     skipped_rows
-        Rows dropped by operators because of `on_error="skip"`.
+        What the source and operators have dropped because of `on_error="skip"`, over all runs of the job.
     dead_letters
         What could not be read, and rows that operators made dead letters of, over all runs of the job.
     reload_errors

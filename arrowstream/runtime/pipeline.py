@@ -226,7 +226,7 @@ class Pipeline:
             if error.operator_id is None:
                 error.operator_id = stage.operator.operator_id if stage.operator else None
             if isinstance(stage.operator, ValidateOperator) and stage.operator.bad_slot is not None:
-                error.partition, error.offset = self._letters.place(stage.operator.bad_slot)
+                self._letters.locate(error, stage.operator.bad_slot)
             raise
         except BaseException as error:  # Polars' panics are no Exceptions
             raise _translated(error, stage) from error
@@ -292,8 +292,8 @@ class Pipeline:
 
     @property
     def skipped_rows(self) -> int:
-        """Rows that operators have dropped because of `on_error="skip"`."""
-        return sum(rejects.skipped_rows for _, rejects in self._rejecting())
+        """What the source and operators have dropped because of `on_error="skip"`."""
+        return self._letters.skipped + sum(rejects.skipped_rows for _, rejects in self._rejecting())
 
     @property
     def reload_errors(self) -> int:

@@ -41,8 +41,8 @@ class Report:
     lateness_needed
         A lateness that would have kept them all, None if nothing was late.
     skipped_rows
-        Rows dropped by operators because of `on_error="skip"`: without event time, or that a rule or a
-        function did not take. What a source has dropped is not among them.
+        What was dropped because of `on_error="skip"`: by the source, what it could not read; by operators,
+        rows without event time, or that a rule or a function did not take.
     dead_letters
         What became dead letters because of `on_error="dead_letter"`.
     dead_letters_by_operator

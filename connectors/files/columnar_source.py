@@ -77,9 +77,8 @@ class ColumnarSource(FileSource):
             self._event_time = self.checked([event_time])[0]
 
     def __repr__(self) -> str:
-        files = f"{len(self._files)} files" if len(self._files) > 1 else "1 file"
-        rows = "" if self.row_count is None else f"{self.row_count:,} rows, "
-        return f"{type(self).__name__}({files}, {rows}first {self._files[0].path})"
+        rows = [] if self.row_count is None else [f"{self.row_count:,} rows"]
+        return self._shown(self.format.name, *rows)
 
     @property
     def row_count(self) -> int | None:

@@ -97,7 +97,7 @@ class FollowSource:
 
     def __repr__(self) -> str:
         more = f" and {len(self._patterns) - 1} more" if len(self._patterns) > 1 else ""
-        return f"{type(self).__name__}({self._format.name}, follows {self._shown[0]}{more})"
+        return f"{self._format.name}(follows {self._shown[0]}{more})"
 
     @property
     def polars_schema(self) -> pl.Schema:

@@ -13,6 +13,7 @@ import polars as pl
 from arrowstream.config import DEAD
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.finished import Finished
+from arrowstream.connectors.files.stream_reader import count_dead
 from arrowstream.connectors.files.tail import Progress, Replaced, read_new
 from arrowstream.errors import DataError
 from arrowstream.protocols import ConnectorCounters
@@ -84,9 +85,9 @@ class FollowReader:
         else:
             content.hand(ready.after, 0)
         self._contents[content] = None
-        dead = taken.height - taken.get_column(DEAD).null_count() if DEAD in taken.columns else 0
-        self.counters.dead_letters += dead
-        self.counters.rows += taken.height - dead
+        self.counters.rows += taken.height
+        if DEAD in taken.columns:
+            count_dead(self.counters, taken, self._followed.decoder.on_error)
         return taken, self._position([content.uid, content.entry_of(ready.before, ready.skip)])
 
     def _next(self) -> _Ready | None:
@@ -222,8 +223,7 @@ class FollowReader:
         finished: tuple[bytes, ...] | None = None,
     ) -> None:
         after = replace(after, slots=content.progress.slots + frame.height)
-        frame, errors = self._followed.shaped(frame, content)
-        self.counters.errors += errors
+        frame = self._followed.shaped(frame, content)
         skipped = min(content.skip, frame.height)
         left = content.skip - skipped
         frame = frame.slice(skipped) if skipped else frame

@@ -105,8 +105,8 @@ class Followed:
             stream.seek(0)
         return self.decoder.blocks(stream, path, content.progress.resume)
 
-    def shaped(self, frame: pl.DataFrame, content: Content) -> tuple[pl.DataFrame, int]:
-        """A frame of a file as one of the scan, and how many of its slots were bad and are dropped."""
+    def shaped(self, frame: pl.DataFrame, content: Content) -> pl.DataFrame:
+        """A frame of a file as one of the scan, with what is bad in its place."""
         if not content.whole and not content.refused:
             fitting = cast("Reading", content.reading).fit
             frame = self.decoder.shaped(frame, content.seen.path, fitting)
@@ -116,12 +116,7 @@ class Followed:
             frame = frame.with_columns(numbers.alias(self.row_column))
         if list(self.schema) != frame.columns:
             frame = frame.select([*self.schema, *([DEAD] if DEAD in frame.columns else [])])
-        if DEAD not in frame.columns:
-            return frame, 0
-        good = frame.get_column(DEAD).is_null()
-        if self.decoder.on_error == "skip":
-            return frame.filter(good).drop(DEAD), frame.height - int(good.sum())
-        if self.row_column is not None:
-            numbered = pl.when(good).then(self.row_column).alias(self.row_column)
-            frame = frame.with_columns(numbered)
-        return frame, 0
+        if DEAD in frame.columns and self.row_column is not None:
+            numbered = pl.when(pl.col(DEAD).is_null()).then(self.row_column)
+            frame = frame.with_columns(numbered.alias(self.row_column))
+        return frame

@@ -73,9 +73,11 @@ class FileSource:
         self._row_column: str | None = None
         self._columns: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        files = f"{len(self._files)} files" if len(self._files) > 1 else "1 file"
-        return f"{type(self).__name__}({files}, first {self._files[0].path})"
+    def _shown(self, format_name: str, *facts: str) -> str:
+        """What plans and reports call it, such as "CSV(3 files, first in/a.csv)"."""
+        first = self._files[0].path
+        files = [f"{len(self._files):,} files", *facts, f"first {first}"]
+        return f"{format_name}({', '.join(files if len(self._files) > 1 else [*facts, first])})"
 
     @property
     def polars_schema(self) -> pl.Schema:

@@ -92,9 +92,9 @@ class StreamReader:
             self.counters.seconds += perf_counter() - began_s
         if frame is None:
             return None
-        dead = frame.height - frame.get_column(DEAD).null_count() if DEAD in frame.columns else 0
-        self.counters.dead_letters += dead
-        self.counters.rows += frame.height - dead
+        self.counters.rows += frame.height
+        if DEAD in frame.columns:
+            count_dead(self.counters, frame, self._on_error)
         return frame, self._position
 
     def close(self) -> None:
@@ -165,11 +165,11 @@ class StreamReader:
                 if self._on_error == "raise":
                     raise
                 self._after = _Start(self._index + 1, None, 0)
-                return self._kept(self._decoder.dead_file(file.path, error))
+                return self._numbered(self._decoder.dead_file(file.path, error))
             self._count_bytes()
             if block is not None:
                 self._after = _Start(self._index, block.resume, self._slots + block.frame.height)
-                return self._kept(block.frame)
+                return self._numbered(block.frame)
             self._count_to(file.size_bytes)
             is_checked = isinstance(self._raw, RemoteStream) and self._raw.is_checked
             self._close_file()
@@ -178,18 +178,11 @@ class StreamReader:
             self._index, self._resume, self._slots = _Start(self._index + 1, None, 0)
         return None
 
-    def _kept(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The slots of a block, or with "skip" its rows only, with their numbers."""
-        if self._row_column is not None:
-            frame = self._numbered(frame, self._row_column)
-        if self._on_error == "skip" and DEAD in frame.columns:
-            good = frame.get_column(DEAD).is_null()
-            self.counters.errors += frame.height - int(good.sum())
-            return frame.filter(good).drop(DEAD)
-        return frame
-
-    def _numbered(self, frame: pl.DataFrame, row_column: str) -> pl.DataFrame:
+    def _numbered(self, frame: pl.DataFrame) -> pl.DataFrame:
         """With the number of each row in its file, and without columns that were read for nothing else."""
+        row_column = self._row_column
+        if row_column is None:
+            return frame
         number = pl.int_range(self._slots, self._slots + pl.len(), dtype=pl.Int64)
         if DEAD not in frame.columns:
             return frame.with_columns(number.alias(row_column)).select(self._columns)
@@ -238,3 +231,13 @@ class StreamReader:
             f"position {position} is not in the {len(self._files)} files from {self._files[0].path} on",
             hint="the position was written for other files",
         )
+
+
+def count_dead(counters: ConnectorCounters, frame: pl.DataFrame, on_error: OnError) -> None:
+    """Count the slots of a frame, so far counted as rows, that are none."""
+    dead = frame.height - frame.get_column(DEAD).null_count()
+    counters.rows -= dead
+    if on_error == "skip":
+        counters.errors += dead
+    else:
+        counters.dead_letters += dead

@@ -61,6 +61,9 @@ class StreamSource(FileSource):
         given = self._options.schema is not None
         self._has_file_schema(self._given_schema() if given else self._inferred_schema())
 
+    def __repr__(self) -> str:
+        return self._shown(self._format.name)
+
     def identity(self) -> Json:
         """See `FileSource`."""
         common = super().identity()

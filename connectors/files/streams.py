@@ -93,8 +93,8 @@ class StreamFormat(Protocol):
         `read` means that the end is near, or damage, which the next `read` raises: what was read before it
         is a block still. `schema` has all columns of the file in its own order, with the types they shall
         have; a record that cannot be read so is a bad one: a DataError, or, unless `on_error` is "raise", a
-        dead slot (`with_dead`; "skip" is the caller's business). `columns`, at least one, are wanted, in
-        this order. With `growing` a record that is not finished yet is left for later.
+        dead slot (`with_dead`), also with "skip": the engine counts and drops it. `columns`, at least one,
+        are wanted, in this order. With `growing` a record that is not finished yet is left for later.
 
         Cost    holds a few blocks
         """

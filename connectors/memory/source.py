@@ -58,7 +58,7 @@ class FrameSource:
         self._event_time = None if event_time is None else _checked(self.polars_schema, [event_time])[0]
 
     def __repr__(self) -> str:
-        return f"FrameSource({self.row_count:,} rows)"
+        return f"DataFrame({self.row_count:,} rows)"
 
     @property
     def polars_schema(self) -> pl.Schema:
@@ -161,7 +161,7 @@ class LazySource:
             raise PlanError(f"from_polars: the LazyFrame is wrong: {error}") from error
 
     def __repr__(self) -> str:
-        return f"LazySource({len(self._schema)} columns)"
+        return f"LazyFrame({', '.join(self._schema)})"
 
     @property
     def polars_schema(self) -> pl.Schema:
@@ -283,7 +283,7 @@ class BatchesSource:
         self._is_read = False
 
     def __repr__(self) -> str:
-        return f"BatchesSource({'replayable' if self._replayable else 'read once'})"
+        return f"Batches({'can be read again' if self._replayable else 'read once'})"
 
     @property
     def polars_schema(self) -> pl.Schema:

@@ -279,7 +279,7 @@ def test_a_file_that_is_none_costs_only_itself(request, tmp_path, damage, where)
     assert (reader.counters.rows, reader.counters.dead_letters, reader.counters.errors) == (20, 1, 0)
     assert reader.horizon(None, 0) == 0
     skipping = ParquetSource(paths, FileOptions(on_error="skip")).open("scan", None)
-    assert [row for piece in read_all(skipping)[0] for row in piece["id"]] == [*range(10), *range(20, 30)]
+    assert pl.concat(read_all(skipping)[0], how="diagonal").equals(found)
     assert (skipping.counters.rows, skipping.counters.dead_letters, skipping.counters.errors) == (20, 0, 1)
 
 

@@ -46,6 +46,22 @@ def test_raising_names_rules_values_and_the_row_whatever_the_batches(batch_rows)
     )
 
 
+@pytest.mark.parametrize("batch_rows", [1, 2, 100])
+def test_raising_names_the_file_and_the_row_in_it(batch_rows, tmp_path):
+    (tmp_path / "1.ndjson").write_text('{"x": 1}\n{"x": 2}\n')
+    (tmp_path / "2.ndjson").write_text('{"x": 3}\n{"x": 40}\n')
+    valid = ars.scan_ndjson(tmp_path).filter(pl.col("x") != 2).validate({"small": "x < 10"})
+    with pytest.raises(DataError) as caught:
+        valid.collect(batch_rows=batch_rows, progress=False)
+    assert str(caught.value).splitlines()[:2] == [
+        "a row does not keep the rules (failed: small): x: 40",
+        f"  at: operator validate-3, file {tmp_path / '2.ndjson'}, row 1",
+    ]
+    named = ars.scan_ndjson(tmp_path).with_metadata(file="of").validate({"small": "x < 10"})
+    with pytest.raises(DataError, match=r"partition scan, file .*2\.ndjson, row 3"):
+        named.collect(batch_rows=batch_rows, progress=False)
+
+
 def test_a_row_is_judged_as_in_company():
     """Polars divides a single row otherwise than several: the judgement must not depend on that."""
     frame = pl.DataFrame({"x": [float(n) for n in range(1, 2_000)]})

@@ -13,6 +13,7 @@ from system import harness
 from system.torn import TornSource
 
 import arrowstream as ars
+from arrowstream import failpoints
 from arrowstream.config import DEAD_LETTERS
 from arrowstream.connectors.files.columnar_source import ParquetSource
 from arrowstream.connectors.files.options import FileOptions
@@ -166,6 +167,24 @@ def test_unread_letters_are_counted_and_warned_of_and_survive_a_stop(tmp_path):
     assert live.metrics.dead_letters == 80
     assert report.dead_letters == report.dead_letters_unread == 80
     assert "80 of them unread" not in str(report.dead_letters_by_operator)
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, "auto"])
+def test_what_a_source_skips_is_counted_once_over_all_runs_of_a_job(tmp_path, batch_rows):
+    lines = ["not json" if number % 3 == 0 else f'{{"a": {number}}}' for number in range(100)]
+    (tmp_path / "in.ndjson").write_text("\n".join(lines))
+
+    def job():
+        rows = ars.scan_ndjson(tmp_path / "in.ndjson", schema={"a": pl.Int64}, on_error="skip")
+        return rows.validate({"even": "a % 2 = 0"}, on_error="skip").sink_parquet(tmp_path / "out")
+
+    options = {"checkpoint": tmp_path / "state", "checkpoint_every": 10, "progress": False}
+    with failpoints.armed("publish.after=raise@3"), pytest.raises(failpoints.Crash):
+        job().run(**options)
+    report = job().run(**options, batch_rows=batch_rows)
+    assert pl.read_parquet(tmp_path / "out")["a"].len() == 33
+    assert (report.rows_in, report.rows_out, report.skipped_rows) == (66, 33, 34 + 33)
+    assert "skipped: 67 rows" in str(report)
 
 
 def test_a_letter_is_read_by_every_stream_that_asks(tmp_path):
