@@ -41,6 +41,9 @@ DEAD_LETTERS = pl.Schema(
 )
 """Columns of `.dead_letters()`."""
 
+PARTITION_SHIFT = 44
+"""A row's rank is (partition << 44) + row number: 17 tera-rows in each of 500,000 partitions."""
+
 NO_TIME = -(2**63)
 """Watermark before anything is known: minus infinity."""
 

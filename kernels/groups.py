@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arrowstream.config import PARTITION_SHIFT
 from arrowstream.kernels.compile import kernel
 from arrowstream.kernels.memory import prefetch
 
@@ -39,9 +40,6 @@ PANE_COLUMNS = 7
 
 DONE, NEEDS_POOL, NEEDS_PANES = range(3)
 """What `assign` returns: finished, or grow the pool (the panes) and call again from RESUME_ROW."""
-
-PARTITION_SHIFT = 44
-"""A row's rank is (partition << 44) + row number: 17 tera-rows in each of 500,000 partitions."""
 
 SMALLEST_BITS = 4  # an index begins with 16 slots: many tiny windows must stay cheap
 LOAD_SHIFT = 1  # an index is rehashed when more than half full: probes stay short

@@ -22,6 +22,18 @@ def test_everything_public_says_what_it_is() -> None:
         assert (getattr(ars, name).__doc__ or "").strip(), name
 
 
+def test_rows_without_windows_are_read_without_the_compiler(tmp_path) -> None:
+    """It costs as much as everything else of a short run."""
+    program = (
+        "import sys; import arrowstream as ars; import polars as pl\n"
+        "rows = ars.from_polars(pl.DataFrame({'x': [1, 2]})).filter(pl.col('x') > 1)\n"
+        f"rows.sink_parquet({str(tmp_path / 'out')!r}).run(progress=False)\n"
+        "print(rows.collect(progress=False).item(), 'numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+
+
 def test_the_import_loads_no_compiler_no_client_and_is_quick(record_property) -> None:
     program = (
         "import time; began = time.perf_counter(); import arrowstream; took = time.perf_counter() - began\n"

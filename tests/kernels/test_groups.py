@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrowstream.config import PARTITION_SHIFT
 from arrowstream.kernels import groups
-from arrowstream.kernels.groups import LATE, NO_WINDOW, PARTITION_SHIFT, PARTLY_LATE
+from arrowstream.kernels.groups import LATE, NO_WINDOW, PARTLY_LATE
 
 NO_TIME = -(2**63)
 modest = settings(max_examples=60, deadline=None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrowstream.kernels.groups import PARTITION_SHIFT
+from arrowstream.config import PARTITION_SHIFT
 from arrowstream.runtime.operators.group_table import SINGLE_POINTS, Geometry, GroupTable, Input
 from arrowstream.runtime.operators.states import State
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,11 +47,3 @@ def test_a_checkout_without_symbolic_links_cannot(hatch_build: ModuleType, tmp_p
 
 def test_version_of_the_distribution_is_the_packages() -> None:
     assert importlib.metadata.version("arrowstream") == arrowstream.__version__
-
-
-def test_importing_arrowstream_loads_no_engine_or_client() -> None:
-    heavy = ["numba", "duckdb", "confluent_kafka", "fastavro", "s3fs", "IPython", "typer"]
-    code = f"import sys, arrowstream; print([name for name in {heavy} if name in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert found.stdout == "[]\n"

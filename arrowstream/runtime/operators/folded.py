@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import polars as pl
 
-from arrowstream.config import NO_TIME
+from arrowstream.config import NO_TIME, PARTITION_SHIFT
 from arrowstream.kernels import groups
 from arrowstream.protocols import Snapshot
 from arrowstream.runtime.operators.bounds import bounds
@@ -355,7 +355,7 @@ class FoldedWindows:
         if not frames:
             return
         keys = _key_columns(len(self._node.keys))
-        partition = (pl.col("rank") // (1 << groups.PARTITION_SHIFT)).alias("partition")
+        partition = (pl.col("rank") // (1 << PARTITION_SHIFT)).alias("partition")
         state = (
             pl.concat(frames, how="diagonal")
             .with_columns(partition)
@@ -385,7 +385,7 @@ def _key_columns(count: int) -> list[str]:
 def _time_order(table: GroupTable, chosen: Array) -> Array:
     """The order of groups by pane, then partition, then first row."""
     panes = table.panes[chosen]
-    partition = table.ranks[chosen] >> groups.PARTITION_SHIFT
+    partition = table.ranks[chosen] >> PARTITION_SHIFT
     same = panes[1:] == panes[:-1]
     if ((panes[1:] > panes[:-1]) | (same & (partition[1:] >= partition[:-1]))).all():
         return np.arange(len(chosen))

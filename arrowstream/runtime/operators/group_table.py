@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arrowstream.config import NO_TIME
+from arrowstream.config import NO_TIME, PARTITION_SHIFT
 from arrowstream.kernels import aggregate, groups
 from arrowstream.kernels.compile import frozen
 from arrowstream.runtime.operators.rows_in import broken_promise
@@ -327,7 +327,7 @@ class GroupTable:
         """Enter whole groups (distinct ones) with their states; the table must be empty."""
         rows = len(panes)
         out = np.empty(rows, dtype=np.uint32)
-        partition = (ranks >> groups.PARTITION_SHIFT).astype(np.uint32)
+        partition = (ranks >> PARTITION_SHIFT).astype(np.uint32)
         self.assign(0, rows, panes, keys, partition=partition, out=out)
         assert self.size == rows
         self.first[:rows] = ranks

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from arrowstream.config import CLOCK, NO_TIME, PARTITION
+from arrowstream.config import CLOCK, NO_TIME, PARTITION, PARTITION_SHIFT
 from arrowstream.errors import DataError
-from arrowstream.kernels.groups import PARTITION_SHIFT
 from arrowstream.plan.lower import in_company
 
 if TYPE_CHECKING:
