@@ -27,6 +27,7 @@ from arrowstream.kernels.memory import (
     store_word,
     trailing_zeros,
 )
+from arrowstream.kernels.views import INLINE_MAX, is_utf8
 
 WORDS = 12
 """Integers an instruction."""
@@ -87,9 +88,6 @@ BAD_COLUMNS = 4
 VARINT_BYTES_MAX = 10
 """Seven of 64 bits a byte."""
 
-VIEW_INLINE_MAX = 12
-"""Text up to this length lives in its view."""
-
 EMPTY_ITEMS_MAX = 1 << 24
 """Items without any bytes (nulls) that the lists of one call may have in all."""
 
@@ -133,52 +131,11 @@ def _varint(p: Any) -> Any:
 
 
 @kernel
-def _is_utf8(p: Any, n: Any) -> bool:
-    """Whether `n` bytes are well-formed: no overlong forms, no surrogates, nothing above U+10FFFF."""
-    end = p + n
-    while p < end:
-        if p + 8 <= end and load_word(np.uint64(p)) & _HIGH_BITS == 0:
-            p += 8
-            continue
-        first = load_byte(np.uint64(p))
-        p += 1
-        if first < 0x80:
-            continue
-        low, high = np.uint64(0x80), np.uint64(0xBF)
-        if 0xC2 <= first <= 0xDF:
-            more = 1
-        elif 0xE0 <= first <= 0xEF:
-            more = 2
-            if first == 0xE0:
-                low = np.uint64(0xA0)
-            elif first == 0xED:
-                high = np.uint64(0x9F)
-        elif 0xF0 <= first <= 0xF4:
-            more = 3
-            if first == 0xF0:
-                low = np.uint64(0x90)
-            elif first == 0xF4:
-                high = np.uint64(0x8F)
-        else:
-            return False
-        if p + more > end:
-            return False
-        second = load_byte(np.uint64(p))
-        if second < low or second > high:
-            return False
-        for i in range(1, more):
-            if load_byte(np.uint64(p + i)) & np.uint64(0xC0) != 0x80:
-                return False
-        p += more
-    return True
-
-
-@kernel
 def _store_view(p: Any, n: Any, view: Any, arena: Any, used: Any, slot: Any) -> None:
     """Write the view of `n` bytes, and copy them into the arena if they are long."""
     length = np.uint64(n)
     word = load_word(np.uint64(p))
-    if n <= VIEW_INLINE_MAX:
+    if n <= INLINE_MAX:
         second = np.uint64(0)
         if n < 8:
             word &= ~(_ALL << np.uint64(8 * n))
@@ -388,7 +345,7 @@ def decode(
                     broken = OVERRUN
                     break
                 if data != 0:
-                    if op == TEXT and not _is_utf8(p, n):
+                    if op == TEXT and not is_utf8(p, n):
                         if error == NO_ERROR:
                             error, error_pc = NOT_UTF8, at
                     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys
+from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys, views
 from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("find_blocks", _find_blocks),
         ("decode", _decode),
         ("encode", _encode),
+        ("unproven_view", _unproven_view),
         ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
     ]
     return extremes + [(f"assign_{w}", partial(_assign, w)) for w in range(1, WORDS_MAX + 1)]
@@ -84,6 +85,10 @@ def _decode() -> None:
 def _encode() -> None:
     out = np.zeros(avro_encode.SLACK_BYTES, dtype=np.uint8)
     avro_encode.encode(_integers(0), 1, _integers(), _integers(), out, _integers(), _integers(2))
+
+
+def _unproven_view() -> None:
+    views.unproven_view(frozen(np.zeros(2, dtype=np.uint64)), _integers(2).reshape(-1, 2), True)  # noqa: FBT003
 
 
 def _intern() -> None:

@@ -192,7 +192,7 @@ def scan_ipc(
     [1, 2, 3]
     """
     from arrowstream.connectors.files.columnar_source import IpcSource
-    from arrowstream.connectors.files.ipc import IpcFormat, is_scannable
+    from arrowstream.connectors.files.ipc import IpcFormat, have_footers
     from arrowstream.connectors.files.options import FileOptions
 
     options = FileOptions(
@@ -213,7 +213,7 @@ def scan_ipc(
         follow=follow,
         idle_timeout=idle_timeout,
     )
-    if not follow and is_scannable(source, options):
+    if not follow and have_footers(source, options):
         return scan(IpcSource(source, options), event_time=event_time, lateness=lateness, on_error=on_error)
     return _streamed(source, IpcFormat(decompressed_max), options, event_time=event_time, lateness=lateness)
 

@@ -11,7 +11,9 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_VIEWS = {pa.string_view(), pa.binary_view()}
 _VIEW_BYTES = 16
+_VIEW_WORDS = 2  # of 64 bits
 
 
 def as_frame(batch: pa.RecordBatch, schema: pl.Schema) -> pl.DataFrame:
@@ -24,7 +26,7 @@ def as_frame(batch: pa.RecordBatch, schema: pl.Schema) -> pl.DataFrame:
     pl.exceptions.PolarsError
         A column has a type that Polars does not have.
     """
-    frame = cast("pl.DataFrame", pl.from_arrow(sound(batch))).select(schema.names())
+    frame = cast("pl.DataFrame", pl.from_arrow(sound(batch), rechunk=False)).select(schema.names())
     return frame if frame.schema == schema else frame.cast(schema)
 
 
@@ -39,16 +41,38 @@ def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     pa.ArrowInvalid
         The batch is damaged: an offset, a view or an index that leads elsewhere, or text that is not UTF-8.
     """
-    batch.validate(full=True)
-    if not any(_is_wild(array) for array in batch.columns):
+    batch.validate()
+    unproven = [array for array in batch.columns if not _are_proven_views(array)]
+    for array in unproven:
+        array.validate(full=True)
+    if not any(_is_wild(array) for array in unproven):
         return batch
     return batch.cast(pa.schema([_copied(field) for field in batch.schema]))
 
 
+def _are_proven_views(array: pa.Array) -> bool:
+    """Whether a look that takes a tenth of the time of Arrow's finds all views sound, of nulls too."""
+    if array.type not in _VIEWS or len(array) == 0:
+        return False
+    from arrowstream.kernels.compile import frozen  # loads Numba
+    from arrowstream.kernels.views import unproven_view
+
+    validity, views, *data = array.buffers()
+    counted = pa.Array.from_buffers(
+        pa.binary(_VIEW_BYTES), len(array), [validity, views], array.null_count, array.offset
+    )
+    counted.validate(full=True)  # as many nulls as it says, and as many views
+    words = np.frombuffer(views, np.uint64, _VIEW_WORDS * (array.offset + len(array)))
+    if not words.flags.aligned:
+        return False
+    buffers = np.array([(buffer.address, buffer.size) for buffer in data], np.int64).reshape(-1, 2)
+    own = frozen(words[_VIEW_WORDS * array.offset :])
+    return bool(unproven_view(own, buffers, array.type == pa.string_view()) < 0)
+
+
 def _is_wild(array: pa.Array) -> bool:
     """Whether a view in the slot of a null is not all zeros."""
-    kind = array.type
-    if kind in {pa.string_view(), pa.binary_view()}:
+    if array.type in _VIEWS:
         if array.null_count == 0:
             return False
         views = np.frombuffer(array.buffers()[1], np.uint8, _VIEW_BYTES * (array.offset + len(array)))

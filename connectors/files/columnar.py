@@ -1,4 +1,4 @@
-"""Formats with a footer, Parquet and Arrow IPC files: what it says, and the scan by Polars."""
+"""Formats with a footer, Parquet and Arrow IPC files: what it says."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _PARQUET_UNITS = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns
 
 
 class Footer(NamedTuple):
-    """Schema of a file, and of each part that has statistics of its own its rows and its bytes in memory.
+    """Schema of a file, the rows of each part, and what takes memory at once.
 
-    The tail of an IPC file does not tell the rows: there are no parts then.
+    The tail of an IPC file tells neither: there are no parts then.
     """
 
     schema: pl.Schema
@@ -40,7 +40,7 @@ class Footer(NamedTuple):
 
 
 class Format(Protocol):
-    """How files of one format are read. Errors are those of the libraries, untranslated.
+    """What the footers of one format say. Errors are those of the libraries, untranslated.
 
     What asks for a footer takes the path of a local file, or the `tail` of another.
     """
@@ -56,14 +56,6 @@ class Format(Protocol):
 
     def footer(self, file: str | bytes) -> Footer:
         """What the footer says."""
-        ...
-
-    def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
-        """All rows of the files, in order."""
-        ...
-
-    def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
-        """About how much memory a row of these columns takes; at least 1."""
         ...
 
     def minimums(self, file: str | bytes, column: str, dtype: pl.DataType) -> list[int | None] | None:
@@ -97,11 +89,14 @@ class ParquetFormat:
         return Footer(schema, part_rows, part_bytes)
 
     def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
-        """See `Format`."""
+        """All rows of the files, in order, by Polars."""
         return pl.scan_parquet(list(paths), glob=False, hive_partitioning=False)
 
     def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
-        """See `Format`; from the first row group. A field of a struct counts by the struct's name."""
+        """About how much memory a row of these columns takes, by the first row group; at least 1.
+
+        A field of a struct counts by the struct's name.
+        """
         metadata = _parquet_metadata(file)
         if metadata.num_row_groups == 0:
             return 1
@@ -148,22 +143,12 @@ class IpcFormat:
             head = _IPC_HEAD + file
             with pa.ipc.open_file(pa.BufferReader(head)):  # says better what is wrong
                 return Footer(_possible(pl.read_ipc_schema(io.BytesIO(head))), (), ())
-        with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
-            # Polars takes the memory that a batch asks for, or ends the process.
-            largest = max((size.decoded_bytes for size in file_sizes(stream, self.tail(stream))), default=0)
-            return Footer(_possible(pl.read_ipc_schema(file)), (reader.count_rows(),), (largest,))
-
-    def scan(self, paths: Sequence[str]) -> pl.LazyFrame:
-        """See `Format`."""
-        return pl.scan_ipc(list(paths), glob=False, hive_partitioning=False)
-
-    def row_bytes(self, file: str | bytes, columns: Sequence[str]) -> int:
-        """See `Format`; all columns count alike."""
-        if isinstance(file, bytes):
-            return 8 * max(1, len(columns))
-        with Path(file).open("rb") as stream, pa.ipc.open_file(stream) as reader:
-            column_bytes = Path(file).stat().st_size / max(1, reader.count_rows() * len(reader.schema))
-        return max(1, int(column_bytes * len(columns)))
+        with Path(file).open("rb") as stream:
+            tail = self.tail(stream)
+            schema = self.footer(tail).schema
+            dictionaries, batches = file_sizes(stream, tail)
+        part_bytes = tuple(size.decoded_bytes for size in (*dictionaries, *batches))
+        return Footer(schema, tuple(batch.rows for batch in batches), part_bytes)
 
     def minimums(
         self,

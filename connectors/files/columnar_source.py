@@ -15,7 +15,9 @@ from arrowstream.connectors.files.decoder import Decoder
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.part_reader import FileLows, Lows, PartReader
-from arrowstream.connectors.files.parts import IpcParts, ParquetParts
+from arrowstream.connectors.files.parts import Parts, PartsFormat
+from arrowstream.connectors.files.record_batches import RecordBatches
+from arrowstream.connectors.files.row_groups import RowGroups
 from arrowstream.connectors.files.scan_reader import DataFile, ScanReader
 from arrowstream.connectors.files.source import FileSource, rules_of
 from arrowstream.connectors.files.stream_source import OPEN_MAX
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from arrowstream.connectors.files.places import FoundFile
     from arrowstream.connectors.files.streams import StreamFormat
+    from arrowstream.protocols import Reader
     from arrowstream.types import Json, PathLike, Position
 
 _FOOTER_THREADS = 8  # reading footers is waiting for the disk, or the network
@@ -36,8 +39,7 @@ _STREAMS_MAX = 16  # each running scan holds threads of Polars and what it reads
 class ColumnarSource(FileSource):
     """Files with footers, which are read when it is made.
 
-    Local files without a difference in their columns are read by one scan of Polars, if damage is an error;
-    all others part by part.
+    They are read part by part.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class ColumnarSource(FileSource):
     """
 
     format: ClassVar[Format]
-    parts: ClassVar[type[ParquetParts | IpcParts]]
+    parts: ClassVar[type[Parts]]
 
     def __init__(
         self,
@@ -69,9 +71,7 @@ class ColumnarSource(FileSource):
         self._data_files = {data.path: data for data, _ in read}
         schemas = {data.path: footer.schema for data, footer in read if footer is not None}
         self._has_file_schema(self._expected(schemas))
-        self._is_one_scan = (
-            self._place.is_local and self._options.on_error == "raise" and self._match(schemas)
-        )
+        self._are_alike = self._place.is_local and self._options.on_error == "raise" and self._match(schemas)
         self._event_time: str | None = None
         if event_time is not None:
             self._event_time = self.checked([event_time])[0]
@@ -120,22 +120,12 @@ class ColumnarSource(FileSource):
             f"{len(blind)} of {len(self._files)} files have no statistics of '{self._event_time}': {blind[0]}"
         )
 
-    def open(self, partition: str, position: Position | None) -> ScanReader | PartReader:
+    def open(self, partition: str, position: Position | None) -> Reader:
         """A reader that starts right after `position`."""
-        files = [self._data_files[file.path] for file in self.files_of(partition)]
-        if not self._is_one_scan:
-            return self._part_reader(files, position)
-        return ScanReader(
-            files,
-            self._place,
-            self.format,
-            self._columns,
-            position,
-            labels=self._labels,
-            row_column=self._row_column,
-            lows=self._lows_of(files),
-            streams=len(self._partitions) <= _STREAMS_MAX,
-        )
+        return self._part_reader(self._data_files_of(partition), position)
+
+    def _data_files_of(self, partition: str) -> list[DataFile]:
+        return [self._data_files[file.path] for file in self.files_of(partition)]
 
     def _part_reader(self, files: Sequence[DataFile], position: Position | None) -> PartReader:
         columns = tuple(name for name in self._columns if name != self._row_column)
@@ -161,7 +151,7 @@ class ColumnarSource(FileSource):
         )
 
     def _stream_format(self) -> StreamFormat:
-        return self.parts(self._options.decompressed_max)
+        return PartsFormat(self.parts, self._options.decompressed_max)
 
     def _lows_of(self, files: Sequence[DataFile]) -> Callable[[], Lows] | None:
         if self._event_time is None or self._event_time not in self._file_schema:
@@ -235,14 +225,33 @@ class ColumnarSource(FileSource):
 
 
 class ParquetSource(ColumnarSource):
-    """Parquet files; row-group statistics let windows close while the files are read."""
+    """Parquet files; row-group statistics let windows close while the files are read.
+
+    Local files without a difference in their columns are read by one scan of Polars, if damage is an error.
+    """
 
     format: ClassVar[Format] = ParquetFormat()
-    parts: ClassVar[type[ParquetParts | IpcParts]] = ParquetParts
+    parts: ClassVar[type[Parts]] = RowGroups
+
+    def open(self, partition: str, position: Position | None) -> Reader:
+        """See `ColumnarSource`."""
+        if not self._are_alike:
+            return super().open(partition, position)
+        files = self._data_files_of(partition)
+        return ScanReader(
+            files,
+            self._place,
+            self._columns,
+            position,
+            labels=self._labels,
+            row_column=self._row_column,
+            lows=self._lows_of(files),
+            streams=len(self._partitions) <= _STREAMS_MAX,
+        )
 
 
 class IpcSource(ColumnarSource):
     """Arrow IPC files (Feather V2); without statistics windows close at the end, if no lateness is given."""
 
     format: ClassVar[Format] = IpcFormat()
-    parts: ClassVar[type[ParquetParts | IpcParts]] = IpcParts
+    parts: ClassVar[type[Parts]] = RecordBatches

@@ -27,10 +27,11 @@ from arrowstream.connectors.files.follower import Follower
 from arrowstream.connectors.files.hive import hive_keys
 from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.options import FileOptions
-from arrowstream.connectors.files.parts import ParquetParts
+from arrowstream.connectors.files.parts import PartsFormat
 from arrowstream.connectors.files.paths import named
 from arrowstream.connectors.files.places import FoundFile, place_of
 from arrowstream.connectors.files.rotations import oldest_first
+from arrowstream.connectors.files.row_groups import RowGroups
 from arrowstream.connectors.files.source import check_options, rules_of
 from arrowstream.connectors.files.stream_source import stored_suffixes
 from arrowstream.connectors.files.watch import LocalWatch, PolledWatch, Seen
@@ -288,7 +289,7 @@ class AloneReader:
 
 def _as_stream(files: StreamFormat | ParquetFormat, options: FileOptions) -> StreamFormat:
     """Files with a footer are read from front to back as all others."""
-    return ParquetParts(options.decompressed_max) if isinstance(files, ParquetFormat) else files
+    return PartsFormat(RowGroups, options.decompressed_max) if isinstance(files, ParquetFormat) else files
 
 
 class _HiveValues(dict[str, tuple[object, ...]]):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from arrowstream.connectors.files.compression import MAGIC_BYTES, codec_of_content
 from arrowstream.connectors.files.ipc_stream import HEAD_BYTES, IpcStreamFormat, layout
-from arrowstream.connectors.files.parts import IpcParts
+from arrowstream.connectors.files.parts import PartsFormat
 from arrowstream.connectors.files.places import place_of
+from arrowstream.connectors.files.record_batches import RecordBatches
 from arrowstream.connectors.files.source import found_files
 from arrowstream.connectors.files.stream_source import stored_suffixes
 from arrowstream.connectors.files.streams import Rewindable
@@ -30,7 +31,7 @@ class IpcFormat:
     Parameters
     ----------
     decompressed_max
-        See `IpcParts`.
+        See `Parts`.
     """
 
     decompressed_max: int | None = None
@@ -83,11 +84,11 @@ class IpcFormat:
             stream = cast("BinaryIO", again)
         if layout(head) == "stream" or not head:
             return IpcStreamFormat(self.decompressed_max), stream
-        return IpcParts(self.decompressed_max), stream
+        return PartsFormat(RecordBatches, self.decompressed_max), stream
 
 
-def is_scannable(paths: PathLike | Iterable[PathLike], options: FileOptions) -> bool:
-    """Whether all are local files in the layout of files, so that Polars can scan them in one go."""
+def have_footers(paths: PathLike | Iterable[PathLike], options: FileOptions) -> bool:
+    """Whether all are local files in the layout of files, so that footers say how many rows there are."""
     place = place_of(paths, options.storage_options)
     if (
         not place.is_local
@@ -96,7 +97,9 @@ def is_scannable(paths: PathLike | Iterable[PathLike], options: FileOptions) -> 
     ):
         return False
     found = found_files(place, paths, stored_suffixes(IpcFormat()), options)
-    if any(file.in_folder and not file.path.lower().endswith(IpcParts().suffixes) for file in found):
+    if any(
+        file.in_folder and not file.path.lower().endswith(RecordBatches.format.suffixes) for file in found
+    ):
         return False
     return not any(_begins_otherwise(place.open(file)) for file in found)
 

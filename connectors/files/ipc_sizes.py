@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from arrowstream.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _CONTINUATION = 0xFFFFFFFF
 _BLOCK_BYTES = 24
@@ -149,17 +149,19 @@ def batch_size(metadata: bytes, prefix: Callable[[int], bytes]) -> BatchSize:
         raise DataError("the batch points out of itself") from error
 
 
-def file_sizes(stream: BinaryIO, tail: bytes) -> Iterator[BatchSize]:
-    """The sizes of all dictionaries and record batches of a file.
+def file_sizes(stream: BinaryIO, tail: bytes) -> tuple[list[BatchSize], list[BatchSize]]:
+    """The sizes of all dictionaries and of all record batches of a file.
 
     Raises
     ------
     DataError
-        A batch is not where the footer says, or none.
+        One is not where the footer says.
     """
     size_bytes = stream.seek(0, io.SEEK_END)
-    for block in (block for kind in blocks(tail) for block in kind):
-        yield block_size(stream, block, size_bytes)
+    dictionaries, batches = (
+        [block_size(stream, block, size_bytes) for block in kind] for kind in blocks(tail)
+    )
+    return dictionaries, batches
 
 
 def block_size(stream: BinaryIO, block: IpcBlock, size_bytes: int) -> BatchSize:

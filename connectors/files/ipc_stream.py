@@ -135,17 +135,18 @@ class IpcStreamFormat:
                 if frame is None:
                     if on_error == "raise":
                         raise DataError(
-                            f"{path}: batch {read.batch} (byte {read.offset}) cannot be read: {read.error}",
+                            f"{path}: record batch {read.number} (byte {read.offset}) cannot be read: "
+                            f"{read.error}",
                             hint='write it again, or read the rest with on_error="skip" or "dead_letter"',
                             offset=slots,
                         )
-                    letter = DeadSlot(0, read.original, read.error, f"batch {read.batch}")
+                    letter = DeadSlot(0, read.original, read.error, f"record batch {read.number}")
                     nothing = pl.DataFrame(schema={name: schema[name] for name in columns})
                     frame = with_dead(nothing, [letter], path)
                 else:
                     frame = frame.select(columns)
                 slots += frame.height
-                yield Block(frame, [read.batch, slots])
+                yield Block(frame, [read.number + 1, slots])
 
     def identity(self) -> Json:
         """See `StreamFormat`."""
@@ -163,9 +164,9 @@ class _Message(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """The rows of a batch, or why there are none. Batches are counted from 1."""
+    """The rows of a batch, or why there are none. Batches are counted from 0."""
 
-    batch: int
+    number: int
     offset: int
     frame: pl.DataFrame | None
     error: str = ""
@@ -287,10 +288,10 @@ def _batches(
             feed.clear()
             pieces = (message.prefix, message.metadata, message.body)
             original = b"".join(pieces) if len(message.body) <= _ORIGINAL_BYTES_MAX else None
-            yield _Read(messages.batches, message.offset, None, _told(error), original)
+            yield _Read(messages.batches - 1, message.offset, None, _told(error), original)
             continue
         has_new_dictionary = False
-        yield _Read(messages.batches, message.offset, frame)
+        yield _Read(messages.batches - 1, message.offset, frame)
 
 
 def _frame(batch: pa.RecordBatch) -> pl.DataFrame:

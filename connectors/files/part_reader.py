@@ -63,7 +63,7 @@ class Lows:
 
 
 class PartReader(StreamReader):
-    """A `StreamReader` of `ParquetParts` or `IpcParts`.
+    """A `StreamReader` of a `PartsFormat`.
 
     Parameters
     ----------

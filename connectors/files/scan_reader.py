@@ -1,4 +1,4 @@
-"""Reads local Parquet and IPC files by scans of Polars."""
+"""Reads local Parquet files by scans of Polars."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from arrowstream.config import END_OF_TIME
+from arrowstream.connectors.files.columnar import ParquetFormat
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated, unattributed
 from arrowstream.errors import ArrowStreamError, ConnectorError
 from arrowstream.protocols import ConnectorCounters
@@ -20,12 +21,12 @@ from arrowstream.protocols import ConnectorCounters
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from arrowstream.connectors.files.columnar import Format
     from arrowstream.connectors.files.labels import FileLabels
     from arrowstream.connectors.files.part_reader import Lows
     from arrowstream.connectors.files.places import FoundFile, Place
     from arrowstream.types import Position
 
+_FORMAT = ParquetFormat()
 _CHUNK_BYTES = 16 << 20  # of rows that Polars gathers before it hands them over
 _PART_ROWS_MAX = 1 << 20  # larger row groups are decoded more than once where parts are read one by one
 
@@ -64,7 +65,6 @@ class ScanReader:
         self,
         files: Sequence[DataFile],
         place: Place,
-        format: Format,  # noqa: A002 - the word for it
         columns: Sequence[str],
         position: Position | None,
         *,
@@ -76,7 +76,6 @@ class ScanReader:
         self.counters = ConnectorCounters()
         self._files = files
         self._place = place
-        self._format = format
         self._columns = columns
         self._labels = labels
         self._row_column = row_column
@@ -135,7 +134,7 @@ class ScanReader:
         remaining = self._files[first:]
         for file in remaining:
             self._place.check_unchanged(file.file)
-        scan = self._format.scan([file.path for file in remaining]).select(self._wanted)
+        scan = _FORMAT.scan([file.path for file in remaining]).select(self._wanted)
         return scan.slice(skipped).collect_batches(
             chunk_size=min(rows, self._chunk_rows(remaining[0])), maintain_order=True
         )
@@ -144,7 +143,7 @@ class ScanReader:
         first, skipped = self._index_and_row(self._row, bisect_right)
         for file in self._files[first:]:
             self._place.check_unchanged(file.file)
-            scan = self._format.scan([file.path]).select(self._wanted)
+            scan = _FORMAT.scan([file.path]).select(self._wanted)
             rows_max = min(_PART_ROWS_MAX, self._chunk_rows(file))
             for end in accumulate(file.part_rows):
                 while skipped < end:
@@ -155,7 +154,7 @@ class ScanReader:
 
     def _chunk_rows(self, file: DataFile) -> int:
         """Few rows at once where they are large."""
-        return max(1, _CHUNK_BYTES // self._format.row_bytes(file.path, self._read_columns))
+        return max(1, _CHUNK_BYTES // _FORMAT.row_bytes(file.path, self._read_columns))
 
     def _check_end(self) -> None:
         if self._row != self._ends[-1]:
@@ -164,8 +163,8 @@ class ScanReader:
             paths = [file.path for file in self._files]
             fact = f"{self._row:,} rows came where the footers say {self._ends[-1]:,}"
             if len(paths) == 1:
-                raise translated(pa.ArrowInvalid(fact), paths[0], self._format.name)
-            raise unattributed(ConnectorError(fact), paths, self._format.name)
+                raise translated(pa.ArrowInvalid(fact), paths[0], _FORMAT.name)
+            raise unattributed(ConnectorError(fact), paths, _FORMAT.name)
 
     def _diagnosed(self, error: BaseException) -> ArrowStreamError:
         """Which file it was: Polars does not always say, so read them one by one from here on."""
@@ -174,11 +173,11 @@ class ScanReader:
         for file in remaining:
             try:
                 self._place.check_unchanged(file.file)
-                for _ in self._format.scan([file.path]).select(self._wanted).collect_batches():
+                for _ in _FORMAT.scan([file.path]).select(self._wanted).collect_batches():
                     pass
             except (ArrowStreamError, *LIBRARY_ERRORS) as found:
-                return translated(found, file.path, self._format.name)
-        return unattributed(error, [file.path for file in remaining], self._format.name)
+                return translated(found, file.path, _FORMAT.name)
+        return unattributed(error, [file.path for file in remaining], _FORMAT.name)
 
     @cached_property
     def _lows(self) -> Lows | None:

@@ -197,9 +197,11 @@ def test_a_bad_batch_is_one_slot():
     good = ["some text", "ééé"]
     found = slots(bad)
     assert found[:2] == found[3:] == good
-    assert found[2][0] == "batch 2"
+    assert found[2][0] == "record batch 1"
     assert "UTF8" in found[2][1]
-    with pytest.raises(DataError, match=r"x\.arrows: batch 2 \(byte \d+\) cannot be read: .*UTF8") as caught:
+    with pytest.raises(
+        DataError, match=r"x\.arrows: record batch 1 \(byte \d+\) cannot be read: .*UTF8"
+    ) as caught:
         read(bad)
     assert caught.value.offset == 2
     letters = [block.frame for block in blocks(bad, on_error="dead_letter")]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.parts import IpcParts, ParquetParts
+from arrowstream.connectors.files.parts import PartsFormat
 from arrowstream.connectors.files.places import place_of
+from arrowstream.connectors.files.record_batches import RecordBatches
+from arrowstream.connectors.files.row_groups import RowGroups
 from arrowstream.errors import ConnectorError, DataError
+
+PARQUET, IPC = PartsFormat(RowGroups), PartsFormat(RecordBatches)
 
 WRITERS = {
     "parquet": partial(pl.DataFrame.write_parquet, row_group_size=5),
@@ -26,7 +31,7 @@ WRITERS = {
 
 
 def format_of(suffix):
-    return ParquetParts() if suffix == "parquet" else IpcParts()
+    return PARQUET if suffix == "parquet" else IPC
 
 
 def of(values, dtype):
@@ -142,7 +147,7 @@ def test_only_what_is_wanted_is_fetched(web):
     url = f"{web.url}/a.parquet"
     place = place_of(url)
     (file,) = place.find(url, ())
-    assert rows_of(read(place, file, ParquetParts(), ["c"])).equals(rows.select("c"))
+    assert rows_of(read(place, file, PARQUET, ["c"])).equals(rows.select("c"))
     fetched = 0
     for _, _, range_ in web.requests:
         if range_ is not None:
@@ -163,8 +168,8 @@ def test_a_damaged_row_group_costs_only_itself(put):
     content = written(ALL_TYPES.select("id", "str"), "parquet")
     place, file = put("a.parquet", corrupted(content, 1))
     with pytest.raises(DataError, match=r"row group 1 of .*a\.parquet cannot be read: "):
-        read(place, file, ParquetParts())
-    blocks = read(place, file, ParquetParts(), on_error="dead_letter")
+        read(place, file, PARQUET)
+    blocks = read(place, file, PARQUET, on_error="dead_letter")
     found = rows_of(blocks)
     assert found["id"].to_list() == [0, 1, 2, 3, 4, None, 10, 11]
     dead = found[DEAD][5]
@@ -173,7 +178,7 @@ def test_a_damaged_row_group_costs_only_itself(put):
     assert dead["position"] == "row group 1"
     assert dead["error"].startswith(f"row group 1 of {file.path} cannot be read: ")
     for index, block in enumerate(blocks):
-        rest = read(place, file, ParquetParts(), resume=block.resume, on_error="dead_letter")
+        rest = read(place, file, PARQUET, resume=block.resume, on_error="dead_letter")
         assert sum(other.frame.height for other in rest) == sum(b.frame.height for b in blocks[index + 1 :])
 
 
@@ -191,8 +196,8 @@ def test_a_damaged_record_batch_costs_only_itself(put):
     content[second : second + 8] = (2**40).to_bytes(8, "little")
     place, file = put("a.arrow", bytes(content))
     with pytest.raises(DataError, match=r"record batch 1 of .*a\.arrow cannot be read: "):
-        read(place, file, IpcParts())
-    found = rows_of(read(place, file, IpcParts(), on_error="dead_letter"))
+        read(place, file, IPC)
+    found = rows_of(read(place, file, IPC, on_error="dead_letter"))
     assert found["id"].to_list() == [0, 1, 2, 3, 4, None, 10, 11, 12, 13, 14]
     assert found[DEAD][5]["position"] == "record batch 1"
 
@@ -220,7 +225,7 @@ def test_a_cap_on_what_a_part_becomes(put):
         content = written(rows, suffix)
         assert len(content) < 100_000
         place, file = put(f"a.{suffix}", content)
-        capped = type(format_of(suffix))(decompressed_max=1 << 20)
+        capped = replace(format_of(suffix), decompressed_max=1 << 20)
         message = (
             rf"{place_name} 0 of .*: it holds 3,000,\d+ bytes when decompressed, more than 1,048,576: the"
         )
@@ -240,8 +245,8 @@ def test_a_local_file_that_changes_is_no_dead_letter(tmp_path):
     place = place_of(path)
     (file,) = place.find(path, ())
     with place.open(file) as stream:
-        schema = ParquetParts().schema(stream, file.path)
-        blocks = ParquetParts().blocks(
+        schema = PARQUET.schema(stream, file.path)
+        blocks = PARQUET.blocks(
             stream, file.path, schema=schema, columns=["id"], resume=None, on_error="dead_letter"
         )
         assert next(blocks).frame.height == 5
@@ -311,8 +316,8 @@ def test_files_of_others_are_what_polars_reads(tmp_path, writer):
     place = place_of(tmp_path)
     (file,) = place.find(tmp_path, (".parquet",))
     expected = pl.read_parquet(content)
-    found = rows_of(read(place, file, ParquetParts()))
+    found = rows_of(read(place, file, PARQUET))
     assert found.schema == expected.schema
     assert found.equals(expected)
     for column in expected.columns:
-        assert rows_of(read(place, file, ParquetParts(), [column])).equals(expected.select(column))
+        assert rows_of(read(place, file, PARQUET, [column])).equals(expected.select(column))

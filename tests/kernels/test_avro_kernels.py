@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.kernels import avro_decode, avro_encode
+from arrowstream.kernels.views import is_utf8
 
 WORDS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 63).flatmap(
     lambda bits: st.sampled_from([2**bits - 1, -(2**bits), 2**bits >> 1])
@@ -45,7 +46,7 @@ def test_numbers_of_more_than_64_bits():
         assert avro_decode._varint(data.ctypes.data)[1] == -data.ctypes.data
 
 
-def is_utf8(content):
+def decodes(content):
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -70,7 +71,7 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES | st.binary(max_size=4), max_size=8).map(b"".join))
 def test_text(content):
     data = padded(content)
-    assert avro_decode._is_utf8(data.ctypes.data, len(content)) == is_utf8(content)
+    assert is_utf8(data.ctypes.data, len(content)) == decodes(content)
 
 
 def test_text_of_two_bytes():
@@ -78,7 +79,7 @@ def test_text_of_two_bytes():
         for second in range(256):
             content = bytes([first, second])
             data = padded(content)
-            assert avro_decode._is_utf8(data.ctypes.data, 2) == is_utf8(content)
+            assert is_utf8(data.ctypes.data, 2) == decodes(content)
 
 
 @settings(max_examples=300, deadline=None)

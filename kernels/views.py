@@ -1,0 +1,114 @@
+"""Views of text and bytes, as Arrow and Polars have them: 16 bytes a value, and buffers for the long ones.
+
+A view is the length (4 bytes) and, of up to INLINE_MAX bytes, the value itself, padded with zeros; of more,
+the first four of them, the number of a buffer, and where in it the value begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arrowstream.kernels.compile import kernel
+from arrowstream.kernels.memory import load_byte, load_half, load_word
+
+INLINE_MAX = 12
+"""Bytes of a value that lives in its view."""
+
+_HIGH_BITS = np.uint64(0x8080_8080_8080_8080)
+_LOW_HALF = np.uint64(0xFFFF_FFFF)
+
+
+def _paddings() -> np.ndarray[Any, Any]:
+    """By the length of a value in its view, the bits of the two words that have to be zero."""
+    words = np.frombuffer(
+        b"".join(bytes(4 + length) + b"\xff" * (INLINE_MAX - length) for length in range(INLINE_MAX + 1)),
+        np.uint64,
+    )
+    return words.reshape(-1, 2)
+
+
+_PADDINGS = _paddings()
+
+
+@kernel
+def is_utf8(p: Any, n: Any) -> bool:
+    """Whether `n` bytes are well-formed: no overlong forms, no surrogates, nothing above U+10FFFF."""
+    end = p + n
+    while p < end:
+        if p + 8 <= end and load_word(np.uint64(p)) & _HIGH_BITS == 0:
+            p += 8
+            continue
+        first = load_byte(np.uint64(p))
+        p += 1
+        if first < 0x80:
+            continue
+        low, high = np.uint64(0x80), np.uint64(0xBF)
+        if 0xC2 <= first <= 0xDF:
+            more = 1
+        elif 0xE0 <= first <= 0xEF:
+            more = 2
+            if first == 0xE0:
+                low = np.uint64(0xA0)
+            elif first == 0xED:
+                high = np.uint64(0x9F)
+        elif 0xF0 <= first <= 0xF4:
+            more = 3
+            if first == 0xF0:
+                low = np.uint64(0x90)
+            elif first == 0xF4:
+                high = np.uint64(0x8F)
+        else:
+            return False
+        if p + more > end:
+            return False
+        second = load_byte(np.uint64(p))
+        if second < low or second > high:
+            return False
+        for i in range(1, more):
+            if load_byte(np.uint64(p + i)) & np.uint64(0xC0) != 0x80:
+                return False
+        p += more
+    return True
+
+
+@kernel
+def unproven_view(views: Any, buffers: Any, is_text: Any) -> Any:
+    """The first view that is not known to be sound, -1 if all are.
+
+    A sound view is a value of its own, or leads to one inside of its buffer, where its first bytes are; and
+    the value is UTF-8 if it is to be text. It is known of all values in a buffer that is UTF-8 as a whole, so
+    that many views of the same bytes cost no more than others.
+
+    Shape   views: uint64[2 * n]; buffers: int64[k, 2], the address and bytes of each; returns int64
+    Null    the slots of nulls are looked at like the others
+    Cost    O(n + bytes of the buffers)
+    """
+    are_text = np.zeros(len(buffers), np.bool_)
+    for i in range(len(buffers)):
+        are_text[i] = not is_text or is_utf8(buffers[i, 0], buffers[i, 1])
+    for i in range(len(views) // 2):
+        low, high = views[2 * i], views[2 * i + 1]
+        length = low & _LOW_HALF
+        if length <= INLINE_MAX:
+            if (low & _PADDINGS[length, 0]) | (high & _PADDINGS[length, 1]) != 0:
+                return i
+            is_ascii = ((low >> np.uint64(32)) | high) & _HIGH_BITS == 0
+            inline = np.int64(views.ctypes.data) + 16 * i + 4
+            if is_text and not is_ascii and not is_utf8(inline, np.int64(length)):
+                return i
+            continue
+        buffer, start = high & _LOW_HALF, np.int64(high >> np.uint64(32))
+        end = start + np.int64(length)
+        if buffer >= len(buffers) or not are_text[buffer] or end > buffers[buffer, 1]:
+            return i
+        data = buffers[buffer, 0]
+        if load_half(np.uint64(data + start)) != low >> np.uint64(32):
+            return i
+        if is_text and (
+            load_byte(np.uint64(data + start)) & np.uint64(0xC0) == 0x80
+            or (end < buffers[buffer, 1] and load_byte(np.uint64(data + end)) & np.uint64(0xC0) == 0x80)
+        ):
+            return i
+    return -1

@@ -1,0 +1,108 @@
+"""Views of text and bytes against plain Python."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arrowstream.kernels.views import INLINE_MAX, unproven_view
+
+VALUES = st.text(max_size=20) | st.sampled_from(["a" * 12, "a" * 13, "é" * 6, "é" * 9, "😀" * 3, "😀" * 5])
+
+
+def first_unsound(views, buffers, *, is_text):
+    """The first that leads elsewhere, or is no text, or is in a buffer that is not all text."""
+    for index in range(len(views) // 16):
+        view = views[16 * index : 16 * (index + 1)]
+        length, prefix, buffer, start = struct.unpack("<I4sII", view)
+        if length <= INLINE_MAX:
+            value, is_sound = view[4 : 4 + length], not any(view[4 + length :])
+        elif buffer < len(buffers):
+            value = buffers[buffer][start : start + length]
+            is_sound = len(value) == length and value.startswith(prefix)
+            is_sound = is_sound and (not is_text or decodes(buffers[buffer]))
+        else:
+            value, is_sound = b"", False
+        if not is_sound or (is_text and not decodes(value)):
+            return index
+    return -1
+
+
+def decodes(content):
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def looked_at(views, buffers, *, is_text):
+    held = [np.frombuffer(buffer + bytes(8), np.uint8) for buffer in buffers]
+    places = [(array.ctypes.data, len(buffer)) for array, buffer in zip(held, buffers, strict=True)]
+    words = np.frombuffer(views, np.uint64)
+    return unproven_view(words, np.array(places, np.int64).reshape(-1, 2), is_text)
+
+
+def parts_of(array):
+    _, views, *data = array.buffers()
+    return views.to_pybytes()[: 16 * len(array)], [buffer.to_pybytes() for buffer in data]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.none() | VALUES, min_size=1, max_size=6))
+def test_all_that_is_written_is_proven(values):
+    views, buffers = parts_of(pa.array(values, pa.string_view()))
+    assert first_unsound(views, buffers, is_text=True) == -1
+    assert looked_at(views, buffers, is_text=True) == -1
+    raw = [None if value is None else value.encode("utf-16") for value in values]
+    views, buffers = parts_of(pa.array(raw, pa.binary_view()))
+    assert looked_at(views, buffers, is_text=False) == -1
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    values=st.lists(VALUES, min_size=1, max_size=4),
+    is_text=st.booleans(),
+    changes=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 999), st.integers(0, 255) | st.sampled_from([12, 13, 128])),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_what_is_changed_is_seen(values, is_text, changes):
+    views, buffers = parts_of(pa.array(values, pa.string_view()))
+    pieces = [bytearray(views), *map(bytearray, buffers)]
+    for in_views, at, byte in changes:
+        piece = pieces[0 if in_views else -1]
+        if piece:
+            piece[at % len(piece)] = byte
+    views, *buffers = map(bytes, pieces)
+    assert looked_at(views, buffers, is_text=is_text) == first_unsound(views, buffers, is_text=is_text)
+
+
+@pytest.mark.parametrize(
+    ("length", "prefix", "buffer", "start"),
+    [
+        (13, b"aaaa", 1, 0),
+        (13, b"aaaa", 2**32 - 1, 0),
+        (13, b"aaaa", 0, 88),
+        (13, b"aaaa", 0, 2**32 - 1),
+        (2**32 - 1, b"aaaa", 0, 0),
+        (13, b"aaab", 0, 0),
+    ],
+)
+def test_a_view_that_leads_elsewhere(length, prefix, buffer, start):
+    views = struct.pack("<I4sII", length, prefix, buffer, start)
+    assert looked_at(views, [b"a" * 100], is_text=False) == 0
+    assert looked_at(views, [b"a" * 100], is_text=True) == 0
+
+
+def test_many_views_of_the_same_long_text():
+    text = "é" * 500_000
+    views = struct.pack("<I4sII", 1_000_000, "éé".encode(), 0, 0) * 100_000  # 100 GB of text
+    assert looked_at(views, [text.encode()], is_text=True) == -1
