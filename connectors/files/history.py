@@ -179,9 +179,11 @@ class History:
         """
         stored = _stored_files(epoch, outbox) if files is None else files
         manifest = self._describe(epoch, generation, outbox.name, stored)
-        if self._owner() != self._job:
+        owner = self._owner()
+        if owner != self._job:
+            record = f"{self._medium.location(_JOB)} is {'gone' if owner is None else 'of another job'}"
             raise FencedError(
-                f"{self._medium.label} has been taken by another job", hint="let that job go on"
+                f"{self._medium.label} is no longer this job's: {record}", hint="let the other job go on"
             )
         sealed = durable.seal(
             f"manifest/{epoch}", json.dumps(asdict(manifest), sort_keys=True, ensure_ascii=False).encode()

@@ -368,16 +368,25 @@ def test_a_place_of_a_job_that_published_nothing_is_free(tmp_path, kind):
     claim(first, job="one")
     path = outbox(first, 1)
     claim(second, job="two")
-    with pytest.raises(FencedError, match="out has been taken by another job"):
+    with pytest.raises(FencedError, match=r"out is no longer this job's: .*job.json is of another job"):
         first.publish(1, path)
     second.publish(1, path)
-    with pytest.raises(FencedError, match="out has been taken by another job"):
+    with pytest.raises(FencedError, match=r"out is no longer this job's: .*job.json is of another job"):
         first.publish(1, path)
     manifest = tmp_path / ".out.arrowstream" / "manifests" / "00000001.json"
     record = durable.unseal("manifest/1", manifest.read_bytes(), where="")
     manifest.write_bytes(durable.seal("manifest/1", bytes(record).replace(b'"two"', b'"one"')))
     with pytest.raises(StateError, match=r"00000001.json is of another job \(one\)"):
         second.open(2)
+
+
+def test_a_history_that_somebody_has_removed_is_nobodys(tmp_path, kind):
+    sink = kind(tmp_path / "out")
+    claim(sink)
+    path = outbox(sink, 1)
+    (tmp_path / ".out.arrowstream" / "job.json").unlink()
+    with pytest.raises(FencedError, match=r"out is no longer this job's: .*job.json is gone"):
+        sink.publish(1, path)
 
 
 def test_an_output_that_is_a_file_system_of_its_own_is_refused(tmp_path, kind, monkeypatch):
