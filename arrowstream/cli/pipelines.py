@@ -22,6 +22,7 @@ FORMATS = ("text", "json", "github")
 def run_pipeline(file: Path, options: dict[str, Any]) -> bool:
     """Run a pipeline file and print the report; or what is wrong with it, and False."""
     from arrowstream.pipelines import read
+    from arrowstream.pipelines.words import text_in_file
 
     with sigterm_as_interrupt():
         pipeline, mistakes = read(file)
@@ -31,9 +32,9 @@ def run_pipeline(file: Path, options: dict[str, Any]) -> bool:
             console.err.print(_summary(mistakes, 1))
             return False
         hidden = pipeline.environment.hidden
-        with console.own_warnings(hidden):
+        with console.own_warnings(lambda text: hidden(text_in_file(text))):
             report = pipeline.run(**options)
-        console.out.print(hidden(str(report)))
+        console.out.print(hidden(text_in_file(str(report))))
     return True
 
 

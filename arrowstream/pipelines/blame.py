@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from arrowstream.errors import ArrowStreamError
 from arrowstream.pipelines.mistakes import Mistake, Path, Place
 from arrowstream.pipelines.models import STEPS
+from arrowstream.pipelines.words import hint_in_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,34 +19,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_SQL_HINTS = (
-    ("cannot compare 'date/datetime/time' to a string", "write the time as TIMESTAMP '2026-01-01 00:00:00'"),
-    ("cast one of the two first", "cast one of the two first: CAST(… AS …)"),
-    (
-        "group_by_dynamic(…).agg(…)",
-        "aggregate the rows of a window instead: a step group_by_dynamic, with agg",
-    ),
-    ("compare: pl.col(…)", "compare: price > 0"),
-    (
-        "convert it first: .with_columns(",
-        "convert it in a step, and name it after that: a step with_event_time",
-    ),
-    ("call .late() on what", "late rows are those of windows: add a step group_by_dynamic"),
-    ("such as limit(5)", "write 0 or more, such as limit: 5"),
-    ("with_metadata(file=", "name the columns: file: path"),
-    ("join them with pl.all_horizontal(", "write one condition: a > 1 AND b > 1"),
-    ("on what scan_* gives", "make it the first step"),
-    ("leave it at None for all", "leave it out for all cores"),
-    (
-        'give on_error="dead_letter" to',
-        "say on_error: dead_letter in the source, or in the step that rejects rows",
-    ),
-    ('.alias("…")', "give one of them another name: … AS name"),
-)
-"""Hints of the API that speak of Python, and what to say in a file."""
-
 _VERB = re.compile(rf"^(?:scan|agg|{'|'.join(STEPS)}): ")
-_DECLARE = re.compile(r"declare it(?: first)?: \.with_event_time\([^)]*\)")
 _UNKNOWN = re.compile(r'there is no column "([^"]+)"')
 _QUOTED = re.compile(r'"([^"]+)"')
 
@@ -112,13 +86,7 @@ class Blame:
             return  # a column that an earlier mistake is to blame for
         file, hidden = self.checked.file, self.environment.hidden
         found = Mistake.of(error, file, self._place(path, error))
-        said = hint or found.hint or self._quoted_text_hint(path, error)
-        if said is not None:
-            said = _DECLARE.sub("say event_time: … in the source, or add a step with_event_time before", said)
-        for spoken, written in _SQL_HINTS:
-            if spoken in found.message or spoken in (said or ""):
-                said = written
-                break
+        said = hint_in_file(hint or found.hint or self._quoted_text_hint(path, error), found.message)
         self.checked.mistakes.append(
             Mistake(
                 file,

@@ -15,6 +15,7 @@ from arrowstream.pipelines.checks import check
 from arrowstream.pipelines.environment import Environment
 from arrowstream.pipelines.mistakes import Document, MalformedError, Mistake, Place
 from arrowstream.pipelines.toml_text import parse_toml
+from arrowstream.pipelines.words import hint_in_file
 from arrowstream.pipelines.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
@@ -65,15 +66,15 @@ class Pipeline:
         try:
             return ars.run(self.jobs, **{**self.options, **options})
         except ars.ArrowStreamError as error:
-            self._hide(error)
+            self._told(error)
             raise
 
     def start(self, **options: Any) -> ars.RunningJob:
         """Run it in the background; options given here go before those of the file."""
         return ars.start(self.jobs, **{**self.options, **options})
 
-    def _hide(self, error: ars.ArrowStreamError) -> None:
-        """Take the environment's values out of an error, and out of what it was made from."""
+    def _told(self, error: ars.ArrowStreamError) -> None:
+        """Say an error in the words of the file, without the values of the environment."""
         hidden = self.environment.hidden
         cause: BaseException | None = error
         while cause is not None:
@@ -81,11 +82,13 @@ class Pipeline:
                 error.__cause__, error.__suppress_context__ = None, True
                 break
             cause = cause.__cause__ or cause.__context__
+        hint = hint_in_file(error.hint, error.fact)
         error.fact = hidden(error.fact)
         error.choices = tuple(map(hidden, error.choices))
-        error.hint = None if error.hint is None else hidden(error.hint)
-        error.partition = None if error.partition is None else hidden(error.partition)
-        error.operator_id = None if error.operator_id is None else hidden(error.operator_id)
+        error.hint = None if hint is None else hidden(hint)
+        for place in ("operator_id", "partition", "file"):
+            if (said := getattr(error, place)) is not None:
+                setattr(error, place, hidden(said))
         error.args = (error.fact,)
 
 

@@ -101,6 +101,12 @@ def query(text: str) -> Query:
     return Query(items, expression(parts["where"]) if "where" in parts else None)
 
 
+_TRUNCATED_HINT = (
+    "the day is CAST(time AS DATE), the hour TIMESTAMP(STRFTIME(time, '%Y-%m-%d %H:00:00')), "
+    "its number EXTRACT(hour FROM time); to count in each hour, add a step group_by_dynamic"
+)
+"""Polars' DATE_TRUNC wants to know the type of its argument, which an expression alone does not tell."""
+
 _QUERY_HINT = "write SELECT … FROM self, or SELECT … FROM self WHERE …"
 
 
@@ -109,12 +115,12 @@ def _refused(text: str, error: BaseException) -> PlanError:
     hint = "it is a SQL expression: texts in 'single quotes', names with odd letters in \"double quotes\""
     if "','" in said[0]:
         hint = "write a list, with one expression an item"
-    if "DATE_TRUNC" in said[0]:
-        hint = "use CAST(… AS DATE), EXTRACT(hour FROM …) or STRFTIME(…, '%Y-%m-%d %H:00'), or a window"
     if "&&" in text:
         hint = "write AND"
     if text.count("(") != text.count(")"):
         hint = "inside of [ ] and { } a comma ends a text: put it into quotes"
+    if "DATE_TRUNC" in said[0]:
+        return PlanError(f"{shown(text)}: DATE_TRUNC cannot be used in an expression", hint=_TRUNCATED_HINT)
     if not text.strip():
         return PlanError("an expression is missing", hint="write a SQL expression, such as price > 100")
     found = re.search(r"unsupported function '?(\w+)'?", said[0])

@@ -52,6 +52,48 @@ def test_options_of_the_command_go_before_those_of_the_file(folder):
     assert runner.invoke(app, command).stdout.startswith("already complete")
 
 
+TIMES = ["2026-01-01T00:00:01", "2026-01-01T00:01:00", "2026-01-01T00:00:02"]
+WORDS = """
+source:
+  ndjson: in.ndjson
+  schema: {time: Datetime, price: Int64}
+  event_time: time
+  lateness: 5s
+  on_error: dead_letter
+steps:
+  - validate: {positive: price > 0}
+  - group_by_dynamic: time
+    every: 10s
+    agg: {n: COUNT(*)}
+sinks: {parquet: out}
+"""
+
+
+@pytest.mark.filterwarnings("always::arrowstream.ArrowStreamWarning")
+def test_a_run_speaks_the_words_of_the_file(folder):
+    lines = [f'{{"time": "{time}", "price": {price}}}' for price, time in enumerate(TIMES, 1)]
+    (folder / "in.ndjson").write_text("\n".join([*lines, "not json"]))
+    (folder / "words.yaml").write_text(WORDS)
+    result = runner.invoke(app, ["run", "words.yaml"])
+    assert result.exit_code == 0, result.output
+    assert result.stderr == (
+        "warning: 1 row came too late and changed no result\n"
+        "  hint: lateness: 51s would have kept them all; outputs under late take the late rows\n"
+        "warning: 1 dead letter nobody has read\n"
+        "  hint: add an output for them, under dead_letters; "
+        "on_error: skip drops bad input without this warning\n"
+    )
+    assert "\n  nothing would have been late with lateness: 51s\n" in result.stdout
+    (folder / "words.yaml").write_text(WORDS.replace("price > 0", "price > 1"))
+    assert runner.invoke(app, ["run", "words.yaml", "--mode", "overwrite"]).stderr == (
+        "error: a row does not keep the rules (failed: positive): "
+        "time: 2026-01-01 00:00:01, price: 1\n"
+        f"  at: operator validate-2, file {folder}/in.ndjson, row 0\n"
+        "  hint: on_error: skip drops such rows, "
+        "on_error: dead_letter gives them to the outputs under dead_letters\n"
+    )
+
+
 @pytest.mark.parametrize("command", ["run", "lint"])
 def test_mistakes_are_printed_and_the_exit_code_is_1(folder, command):
     result = runner.invoke(app, [command, "bad.yaml"])
