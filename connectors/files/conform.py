@@ -24,11 +24,15 @@ _REWRITE = "one scan reads files of one schema: scan the others apart, or rewrit
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may differ between a file and the scan. Casts are those of `pl.ScanCastOptions`."""
+    """What may differ between a file and the scan. Casts are those of `pl.ScanCastOptions`.
+
+    Where the columns were chosen (`schema=`), a file that has others too is as it should be.
+    """
 
     missing_columns: MissingColumns = "raise"
     extra_columns: ExtraColumns = "raise"
     cast_options: pl.ScanCastOptions | None = None
+    columns_are_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,20 @@ class Fit:
 def fit(path: str, written: pl.Schema, expected: pl.Schema, columns: Sequence[str], rules: Rules) -> Fit:
     """How the file `path` with the columns `written` gives `columns` of the scan, which has `expected`.
 
-    What does not match but may, is logged, once: call it once a file.
+    What does not match but may, is logged, once: call it once a file. Of chosen columns only those are
+    spoken of.
 
     Raises
     ------
     DataError
         A column is missing, is too many, or has another type, and the rules do not allow it.
     """
-    if notes := differences(path, written, expected, rules):
+    notes = [
+        note
+        for name, note in _differences(path, written, expected, rules)
+        if name in expected or not rules.columns_are_chosen
+    ]
+    if notes:
         _logger.warning("%s does not have the schema of the scan: %s", path, "; ".join(notes))
     reads = tuple(name for name in columns if name in written) or tuple(written.names()[:1])
     if reads == tuple(columns) and all(written[name] == expected[name] for name in columns):
@@ -82,7 +92,7 @@ def differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rules
     DataError
         As `fit`.
     """
-    return list(_differences(path, written, expected, rules))
+    return [note for _, note in _differences(path, written, expected, rules)]
 
 
 def common_schema(schemas: Sequence[pl.Schema]) -> pl.Schema:
@@ -109,7 +119,10 @@ def common_schema(schemas: Sequence[pl.Schema]) -> pl.Schema:
     return merged
 
 
-def _differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rules) -> Iterator[str]:
+def _differences(
+    path: str, written: pl.Schema, expected: pl.Schema, rules: Rules
+) -> Iterator[tuple[str, str]]:
+    """Columns that differ, each with what is to be said of it."""
     for name, dtype in expected.items():
         if name in written:
             if (reason := _refusal(written[name], dtype, rules.cast_options)) is not None:
@@ -118,7 +131,7 @@ def _differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rule
                     hint=reason[1],
                 )
             if written[name] != dtype:
-                yield f"column '{name}' is {written[name]}, not {dtype}"
+                yield name, f"column '{name}' is {written[name]}, not {dtype}"
         elif rules.missing_columns == "raise":
             similar = nearest(name, written)
             raise DataError(
@@ -128,7 +141,7 @@ def _differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rule
                 + "missing_columns='insert' fills it with nulls",
             )
         else:
-            yield f"column '{name}' is missing"
+            yield name, f"column '{name}' is missing"
     for name in written:
         if name not in expected:
             if rules.extra_columns == "raise":
@@ -137,7 +150,7 @@ def _differences(path: str, written: pl.Schema, expected: pl.Schema, rules: Rule
                     choices=expected.names(),
                     hint="extra_columns='ignore' leaves it out; schema= says which columns there are",
                 )
-            yield f"column '{name}' is left out"
+            yield name, f"column '{name}' is left out"
 
 
 def _refusal(written: Any, expected: Any, casts: pl.ScanCastOptions | None) -> tuple[str, str] | None:

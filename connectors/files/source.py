@@ -221,4 +221,5 @@ def rules_of(options: FileOptions, *, is_sparse: bool = False) -> Rules:
         options.missing_columns or ("insert" if is_sparse else "raise"),
         options.extra_columns or ("ignore" if is_sparse else "raise"),
         options.cast_options,
+        columns_are_chosen=options.schema is not None,
     )

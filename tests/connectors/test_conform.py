@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars import ScanCastOptions
 
+import arrowstream as ars
 from arrowstream.connectors.files.conform import Rules, common_schema, fit
 from arrowstream.errors import DataError
 
@@ -178,6 +179,26 @@ def test_what_does_not_match_is_said_once(caplog):
     )
     caplog.clear()
     fit("/d/f", expected, expected, ["b"], Rules())
+    assert not caplog.records
+
+
+def test_columns_that_were_not_chosen_are_no_news(caplog):
+    caplog.set_level(logging.WARNING, "arrowstream.files")
+    expected = pl.Schema({"a": pl.Int64, "b": pl.Int64})
+    rules = Rules("insert", "ignore", columns_are_chosen=True)
+    fit("/d/f", pl.Schema({**expected, "c": pl.Int64}), expected, ["a", "b"], rules)
+    assert not caplog.records
+    fit("/d/f", pl.Schema({"a": pl.Int64, "c": pl.Int64}), expected, ["a", "b"], rules)
+    assert caplog.text.strip().endswith("the schema of the scan: column 'b' is missing")
+
+
+@pytest.mark.parametrize("scan", [ars.scan_csv, ars.scan_ndjson])
+def test_a_schema_that_leaves_columns_out_warns_of_nothing(scan, tmp_path, caplog):
+    (tmp_path / "1.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "1.ndjson").write_text('{"a": 1, "b": 2}\n')
+    suffix = "csv" if scan is ars.scan_csv else "ndjson"
+    rows = scan(tmp_path / f"1.{suffix}", schema={"a": pl.Int64}, extra_columns="ignore").collect()
+    assert rows.rows() == [(1,)]
     assert not caplog.records
 
 
