@@ -29,6 +29,13 @@ class ArrowStreamError(Exception):
     operator_id, partition, file, offset
         Where it happened, as far as it is known; `offset` is a row, counted from 0, of the file if that is
         known, else of the partition.
+
+    Examples
+    --------
+    >>> print(ArrowStreamError("there is no mode 'ad'", choices=("append", "error"), hint="leave it out"))
+    there is no mode 'ad'
+      choices: append, error
+      hint: leave it out
     """
 
     def __init__(
@@ -74,11 +81,31 @@ class ArrowStreamError(Exception):
 
 
 class PlanError(ArrowStreamError):
-    """The query cannot run as written; raised at the line that wrote it, before any data moves."""
+    """The query cannot run as written; raised at the line that wrote it, before any data moves.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> try:
+    ...     ars.from_polars(pl.DataFrame({"price": [1]})).filter(pl.col("prize") > 0)
+    ... except PlanError as error:
+    ...     print(error.hint)
+    did you mean "price"?
+    """
 
 
 class DataError(ArrowStreamError):
-    """A record cannot be processed."""
+    """A record cannot be processed.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> try:
+    ...     ars.from_polars(pl.DataFrame({"a": [1, -1]})).validate({"positive": "a > 0"}).collect()
+    ... except DataError as error:
+    ...     print(error.fact, error.operator_id, error.offset)
+    a row does not keep the rules (failed: positive): a: -1 validate-2 1
+    """
 
 
 class ConnectorError(ArrowStreamError):
@@ -88,6 +115,11 @@ class ConnectorError(ArrowStreamError):
     ----------
     retryable
         Whether the same call may succeed later.
+
+    Examples
+    --------
+    >>> ConnectorError("the service does not answer", retryable=True).retryable
+    True
     """
 
     def __init__(

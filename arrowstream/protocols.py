@@ -46,6 +46,19 @@ class Reader(Protocol):
     What cannot be read may take a row's place: a frame then has the hidden column `config.DEAD` as its last
     one, and null in all others of that row. Positions and `max_rows` count such slots like rows. A reader
     that counts has `counters: ConnectorCounters`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> class Ones:
+    ...     def __init__(self, position): self.row = position or 0
+    ...     def read(self, max_rows):
+    ...         rows = min(max_rows, 5 - self.row)  # there are five
+    ...         self.row += rows
+    ...         return (pl.DataFrame({"one": [1] * rows}), self.row) if rows else None
+    ...     def close(self): pass
+    >>> Ones(position=3).read(max_rows=100)[1], isinstance(Ones(None), Reader)
+    (5, True)
     """
 
     def read(self, max_rows: int) -> tuple[pa.RecordBatch | pl.DataFrame, Position] | None:
@@ -78,6 +91,18 @@ class Source(Protocol):
     `idle_timeout: Duration | None` (how long the others wait for a partition without rows), and
     `follow(positions, state) -> Following`: it is then read through that, and `partitions()` are those it
     always has, or none if all of them come and go.
+
+    Examples
+    --------
+    A whole one is at `arrowstream.scan`; those of files and frames are sources too:
+
+    >>> import polars as pl
+    >>> from arrowstream.connectors.memory.source import FrameSource
+    >>> frame = FrameSource(pl.DataFrame({"a": [1, 2, 3]}))
+    >>> frame.partitions(), frame.bounded, isinstance(frame, Source)
+    (['scan'], True, True)
+    >>> frame.open("scan", position=1).read(max_rows=10)[0]["a"].to_list()
+    [2, 3]
     """
 
     @property
@@ -113,6 +138,26 @@ class Following(Protocol):
     partition has gone (it may come again). Such a reader may also have `within(position, rows) -> Position`:
     the position after only the first `rows` rows of the batch that came with `position`. Without it,
     reading from the position before that batch must give the same rows first, whatever came meanwhile.
+
+    Examples
+    --------
+    One that is told by a queue which partitions have something to read; `open` gives their readers:
+
+    >>> import queue
+    >>> class Told:
+    ...     def __init__(self): self.names = queue.Queue()
+    ...     def poll(self, timeout_s):
+    ...         try: return [self.names.get(timeout=timeout_s)]
+    ...         except queue.Empty: return []
+    ...     def open(self, partition): raise NotImplementedError
+    ...     def retire(self, partition, position): pass
+    ...     def state(self): return None
+    ...     def waiting_for(self): return "a name in the queue"
+    ...     def close(self): pass
+    >>> told = Told()
+    >>> told.names.put("first")
+    >>> told.poll(timeout_s=1), told.poll(timeout_s=0.01)
+    (['first'], [])
     """
 
     def poll(self, timeout_s: float) -> list[str]:
@@ -162,6 +207,20 @@ class Sink(Protocol):
     `check_schema(schema)` (PlanError for a type it cannot hold), `identity() -> Json` and
     `encoded(epoch, files)` (told before `publish` what an outbox that this process has encoded holds:
     `arrowstream.durable.StoredFile`s, of which the one of an outbox that is a file has no name).
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> class Counts:
+    ...     delivery = "at_least_once"
+    ...     def open(self, generation): return None
+    ...     def encode(self, batches): return str(sum(batch.num_rows for batch in batches)).encode()
+    ...     def publish(self, epoch, outbox): print(f"epoch {epoch}: {outbox.decode()} rows")
+    ...     def close(self): pass
+    >>> isinstance(Counts(), Sink)
+    True
+    >>> Counts().publish(1, Counts().encode([pa.record_batch({"a": [1, 2]})]))
+    epoch 1: 2 rows
     """
 
     @property

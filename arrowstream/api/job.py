@@ -33,6 +33,14 @@ class Job:
 
     It can be run again, after a crash for instance: with a checkpoint it goes on where it was. A job that
     is dropped without having been run warns (`JobNeverRunWarning`), for that is hardly ever meant.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> job = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_parquet(f"{folder}/out")
+    >>> job.run(checkpoint=f"{folder}/state").rows_out, job.run(checkpoint=f"{folder}/state").status
+    (2, 'already_complete')
     """
 
     __slots__ = ("__weakref__", "_forgotten", "_node")
@@ -169,6 +177,15 @@ class RunningJob:
     """A job in the background. As a context manager it stops the job at the end of the block.
 
     All of it can be used from any thread.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> job = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda frame: None)
+    >>> with job.start() as live:
+    ...     report = live.wait(timeout="1m")
+    >>> live.state, live.metrics.rows_in, report.rows_out
+    ('finished', 2, 2)
     """
 
     __slots__ = ("_handle", "_name", "_options")

@@ -36,6 +36,16 @@ class Stream(RowVerbs, Results, Looks, Sinks):
 
     Made by `scan_parquet`, `from_polars` and the like. Each verb gives a new stream; a stream can be used
     any number of times. Verbs and arguments are those of `pl.LazyFrame`.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> bids = ars.from_polars(pl.DataFrame({"auction": [1, 2, 1], "price": [90, 120, 150]}))
+    >>> dear = bids.filter(pl.col("price") > 100)
+    >>> dear
+    <Stream {auction: Int64, price: Int64}, bounded>
+    >>> dear.collect().rows()
+    [(2, 120), (1, 150)]
     """
 
     __slots__ = ("__weakref__",)

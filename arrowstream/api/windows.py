@@ -17,7 +17,17 @@ _SHORTCUTS = frozenset(
 
 
 class DynamicGroupBy:
-    """Windows of event time, without what to compute in them: made by `Stream.group_by_dynamic`."""
+    """Windows of event time, without what to compute in them: made by `Stream.group_by_dynamic`.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> from datetime import datetime
+    >>> bids = pl.DataFrame({"t": [datetime(2026, 1, 1, 0, 0, s) for s in (1, 2, 12)], "price": [9, 7, 8]})
+    >>> windows = ars.from_polars(bids, event_time="t").group_by_dynamic("t", every="10s")
+    >>> windows.agg(bids=pl.len(), top=pl.col("price").max()).select("bids", "top").collect().rows()
+    [(2, 9), (1, 8)]
+    """
 
     __slots__ = ("_windows",)
 

@@ -23,7 +23,18 @@ RATE_SPAN_S = 3.0
 
 @runtime_checkable
 class ProgressListener(Protocol):
-    """Is told how far a run is, about ten times a second, on the thread that waits for the run."""
+    """Is told how far a run is, about ten times a second, on the thread that waits for the run.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> class Last:
+    ...     def update(self, metrics): self.metrics = metrics
+    >>> last = Last()
+    >>> rows = ars.from_polars(pl.DataFrame({"a": [1, 2]})).collect(progress=last)
+    >>> last.metrics.state, last.metrics.rows_in
+    ('finished', 2)
+    """
 
     def update(self, metrics: Metrics) -> None:
         """Show it; the last call has a `state` other than "running" and "stopping"."""
@@ -72,6 +83,13 @@ class ConnectorMetrics:
         Records or files that became dead letters.
     seconds
         Spent in it, summed over its threads.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> report = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda rows: None).run()
+    >>> [(one.kind, one.name, one.rows) for one in report.connectors]
+    [('source', 'DataFrame(2 rows)', 2), ('sink', 'batches <lambda>', 2)]
     """
 
     name: str
@@ -135,6 +153,14 @@ class Metrics:
         Each operator, from the source down.
     connectors
         The source and the sinks.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> with ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda rows: None).start() as live:
+    ...     report = live.wait()
+    >>> live.metrics.rows_in, live.metrics.fraction
+    (2, 1.0)
     """
 
     state: JobState = "running"
@@ -155,7 +181,13 @@ class Metrics:
     connectors: tuple[ConnectorMetrics, ...] = ()
 
     def connectors_table(self) -> pa.Table:
-        """`connectors` as an Arrow table, one row each."""
+        """`connectors` as an Arrow table, one row each.
+
+        Examples
+        --------
+        >>> Metrics(connectors=(ConnectorMetrics("in.csv", "source", rows=2),)).connectors_table().num_rows
+        1
+        """
         return connectors_table(self.connectors)
 
     @property

@@ -59,6 +59,15 @@ class Report:
         No earlier event time is expected; None if nothing is known of event time.
     seconds
         Duration of this run.
+
+    Examples
+    --------
+    >>> import polars as pl, arrowstream as ars
+    >>> report = ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_batches(lambda rows: None).run()
+    >>> report.status, report.rows_in, report.rows_out
+    ('finished', 2, 2)
+    >>> print(str(report).split(",")[0])
+    finished: 2 rows in
     """
 
     status: Literal["finished", "stopped", "already_complete"]

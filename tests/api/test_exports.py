@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
 import arrowstream as ars
+from arrowstream import ArrowStreamError, ArrowStreamWarning
 
 _HEAVY = ("numba", "duckdb", "rich", "IPython", "typer", "confluent_kafka", "s3fs", "fsspec")
 
@@ -20,6 +22,19 @@ def test_all_is_the_public_namespace() -> None:
 def test_everything_public_says_what_it_is() -> None:
     for name in set(ars.__all__) - {"__version__"}:
         assert (getattr(ars, name).__doc__ or "").strip(), name
+
+
+def test_everything_public_has_an_example() -> None:
+    """Which the doctests run; an error or warning that only has a name of its own needs none."""
+    for name in set(ars.__all__) - {"__version__"}:
+        value = getattr(ars, name)
+        if not (inspect.isclass(value) and issubclass(value, ArrowStreamError | ArrowStreamWarning)):
+            assert ">>>" in (value.__doc__ or ""), name
+        if inspect.isclass(value) and not getattr(value, "_is_protocol", False):
+            methods = [member for member in vars(value) if not member.startswith("_")]
+            for member in methods:
+                method = getattr(value, member)
+                assert not inspect.isfunction(method) or ">>>" in (method.__doc__ or ""), f"{name}.{member}"
 
 
 def test_rows_without_windows_are_read_without_the_compiler(tmp_path) -> None:
