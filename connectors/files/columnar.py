@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from arrowstream.config import END_OF_TIME
 from arrowstream.connectors.files.caps import row_bytes
 from arrowstream.connectors.files.ipc_sizes import file_sizes
+from arrowstream.connectors.files.parquet_footer import ColumnChunk, row_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,17 +98,9 @@ class ParquetFormat:
 
         A field of a struct counts by the struct's name.
         """
-        metadata = _parquet_metadata(file)
-        if metadata.num_row_groups == 0:
-            return 1
-        group, wanted = metadata.row_group(0), set(columns)
-        chunks = (group.column(index) for index in range(group.num_columns))
-        sizes = (
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema in wanted or chunk.path_in_schema.split(".")[0] in wanted
-        )
-        return max(1, int(sum(sizes)) // max(1, int(group.num_rows)))
+        group, wanted = next(row_groups(self._tail_of(file)), []), set(columns)
+        rows = min((chunk.values for chunk in group), default=0)  # lists have more values
+        return max(1, sum(chunk.uncompressed_bytes for chunk in group if chunk.is_of(wanted)) // max(1, rows))
 
     def minimums(self, file: str | bytes, column: str, dtype: pl.DataType) -> list[int | None] | None:
         """See `Format`."""
@@ -117,13 +110,21 @@ class ParquetFormat:
         ]
         if len(leaves) != 1:  # "a.b" is both a column of that name and the field b of a struct a
             return None
-        unit = _unit_ratio(metadata.schema.column(leaves[0]), dtype)
+        leaf = metadata.schema.column(leaves[0])
+        unit = _unit_ratio(leaf, dtype)
         if unit is None:
             return None
-        return [
-            _minimum(metadata.row_group(index).column(leaves[0]), unit)
-            for index in range(metadata.num_row_groups)
-        ]
+        value_bytes = 4 if leaf.physical_type == "INT32" else 8
+        groups = list(row_groups(self._tail_of(file)))  # not PyArrow's: see there
+        if any(len(group) != metadata.num_columns for group in groups):
+            return None
+        return [_minimum(group[leaves[0]], unit, value_bytes) for group in groups]
+
+    def _tail_of(self, file: str | bytes) -> bytes:
+        if isinstance(file, bytes):
+            return file
+        with Path(file).open("rb") as stream:
+            return self.tail(stream)
 
 
 class IpcFormat:
@@ -203,14 +204,10 @@ def _unit_ratio(leaf: pq.ColumnSchema, dtype: pl.DataType) -> tuple[int, int] | 
     return (1, 1) if is_date or is_signed else None
 
 
-def _minimum(chunk: pq.ColumnChunkMetaData, unit: tuple[int, int]) -> int | None:
-    statistics = chunk.statistics
-    if chunk.num_values == 0:
+def _minimum(chunk: ColumnChunk, unit: tuple[int, int], value_bytes: int) -> int | None:
+    if chunk.values in {0, chunk.nulls}:
         return END_OF_TIME
-    if statistics is None:
+    if chunk.least is None or len(chunk.least) != value_bytes:
         return None
-    if statistics.has_min_max:
-        factor, divisor = unit
-        return int(statistics.min_raw) * factor // divisor
-    has_only_nulls = statistics.has_null_count and statistics.null_count == chunk.num_values
-    return END_OF_TIME if has_only_nulls else None
+    factor, divisor = unit
+    return int.from_bytes(chunk.least, "little", signed=True) * factor // divisor

@@ -6,6 +6,8 @@ import io
 import struct
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+import pyarrow as pa
+
 from arrowstream.errors import DataError
 
 if TYPE_CHECKING:
@@ -115,14 +117,14 @@ def blocks(tail: bytes) -> tuple[list[IpcBlock], list[IpcBlock]]:
 
     Raises
     ------
-    DataError
+    pa.ArrowInvalid
         It is no such footer.
     """
     try:
         footer = _Table(tail, struct.unpack_from("<I", tail, 0)[0])
         return _blocks(footer, _DICTIONARIES), _blocks(footer, _BATCHES)
     except struct.error as error:
-        raise DataError("the footer points out of itself") from error
+        raise pa.ArrowInvalid("the footer points out of itself") from error
 
 
 def batch_size(metadata: bytes, prefix: Callable[[int], bytes]) -> BatchSize:
@@ -137,7 +139,7 @@ def batch_size(metadata: bytes, prefix: Callable[[int], bytes]) -> BatchSize:
 
     Raises
     ------
-    DataError
+    pa.ArrowInvalid
         It is no such message.
     """
     try:
@@ -146,7 +148,7 @@ def batch_size(metadata: bytes, prefix: Callable[[int], bytes]) -> BatchSize:
         root = _Table(metadata, start + struct.unpack_from("<I", metadata, start)[0])
         return _batch_size(root, prefix)
     except (IndexError, struct.error) as error:
-        raise DataError("the batch points out of itself") from error
+        raise pa.ArrowInvalid("the batch points out of itself") from error
 
 
 def file_sizes(stream: BinaryIO, tail: bytes) -> tuple[list[BatchSize], list[BatchSize]]:
@@ -154,7 +156,7 @@ def file_sizes(stream: BinaryIO, tail: bytes) -> tuple[list[BatchSize], list[Bat
 
     Raises
     ------
-    DataError
+    pa.ArrowInvalid
         One is not where the footer says.
     """
     size_bytes = stream.seek(0, io.SEEK_END)
@@ -169,11 +171,11 @@ def block_size(stream: BinaryIO, block: IpcBlock, size_bytes: int) -> BatchSize:
 
     Raises
     ------
-    DataError
+    pa.ArrowInvalid
         It is not there.
     """
     if min(block) < 0 or block.end > size_bytes:
-        raise DataError("it is said to lie outside of the file")
+        raise pa.ArrowInvalid("it is said to lie outside of the file")
     body = block.start + block.metadata_bytes
 
     def prefix(offset: int) -> bytes:
@@ -235,7 +237,7 @@ def _batch_size(root: _Table, prefix: Callable[[int], bytes]) -> BatchSize:
     elif kind is None or message[kind] != _RECORD_BATCH:
         header = None
     if header is None:
-        raise DataError("the message is not a batch")
+        raise pa.ArrowInvalid("the message is not a batch")
     at = header.field(_LENGTH)
     rows = 0 if at is None else struct.unpack_from("<q", message, at)[0]
     start, count = header.vector(_BUFFERS, _BUFFER_BYTES)
@@ -248,7 +250,7 @@ def _batch_size(root: _Table, prefix: Callable[[int], bytes]) -> BatchSize:
             (decoded,) = struct.unpack("<q", prefix(offset))
             total += size - _PREFIX_BYTES if decoded == -1 else decoded
             if decoded < -1:
-                raise DataError("a buffer has a size below zero")
+                raise pa.ArrowInvalid("a buffer has a size below zero")
     return BatchSize(rows, total)
 
 

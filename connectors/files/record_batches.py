@@ -13,6 +13,7 @@ import pyarrow as pa
 from arrowstream.connectors.files.arrow_frames import as_frame
 from arrowstream.connectors.files.caps import check_cap, check_rows
 from arrowstream.connectors.files.columnar import Format, IpcFormat
+from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.ipc_sizes import IpcBlock, block_size, blocks
 from arrowstream.connectors.files.remote_files import RemoteStream
 from arrowstream.errors import DataError
@@ -102,7 +103,7 @@ class RecordBatches:
         """A batch to come; an error of its size comes in its place."""
         try:
             self._check_sizes(index)
-        except DataError as error:
+        except (DataError, *LIBRARY_ERRORS) as error:
             refused: Future[pl.DataFrame] = Future()
             refused.set_exception(error)
             return refused

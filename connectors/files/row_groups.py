@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from arrowstream.connectors.files.arrow_frames import as_frame
 from arrowstream.connectors.files.caps import check_cap, check_rows, row_bytes
 from arrowstream.connectors.files.columnar import Format, ParquetFormat
+from arrowstream.connectors.files.parquet_footer import ColumnChunk, row_groups
 from arrowstream.connectors.files.remote_files import RemoteStream, joined
 from arrowstream.errors import DataError
 
@@ -41,16 +42,19 @@ class RowGroups:
         tail = self.format.tail(stream)
         self._stream = stream
         self._size_bytes = stream.seek(0, io.SEEK_END)
-        self._metadata = pq.read_metadata(pa.BufferReader(tail))
+        metadata = pq.read_metadata(pa.BufferReader(tail))
         self._schema = pl.Schema({name: schema[name] for name in columns})
         self._cap_bytes = decompressed_max
-        self._groups = [self._metadata.row_group(index) for index in range(self._metadata.num_row_groups)]
+        self._rows = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        self._columns = list(row_groups(tail))
+        if len(self._columns) != len(self._rows):
+            raise pa.ArrowInvalid("the footer has two lists of row groups")
         self._chunk_rows = max(1, _CHUNK_BYTES // _FORMAT.row_bytes(tail, columns))
         self._asked: deque[tuple[int, int, int]] = deque()  # part, start, end: from the part at hand on
         self._next = 0  # the first part that is not asked for
         self._file = pq.ParquetFile(
             pa.PythonFile(stream, mode="r"),
-            metadata=self._metadata,
+            metadata=metadata,
             pre_buffer=True,
             page_checksum_verification=True,
             arrow_extensions_enabled=False,
@@ -58,14 +62,14 @@ class RowGroups:
 
     def count(self) -> int:
         """See `Parts`."""
-        return len(self._groups)
+        return len(self._rows)
 
     def close(self) -> None:
         """See `Parts`."""
 
     def frames(self, index: int, done: int, *, at_once: bool) -> Iterator[pl.DataFrame]:
         """See `Parts`."""
-        rows = self._groups[index].num_rows
+        rows = self._rows[index]
         self._check_size(index)
         if rows <= done:
             return
@@ -95,7 +99,7 @@ class RowGroups:
         while self._asked and self._asked[0][0] < index:
             self._asked.popleft()
         self._stream.release(min((start for _, start, _ in self._asked), default=0))
-        while self._next < len(self._groups) and (
+        while self._next < len(self._rows) and (
             self._next == index or sum(end - start for _, start, end in self._asked) < _AHEAD_BYTES
         ):
             try:
@@ -106,32 +110,22 @@ class RowGroups:
             self._asked += [(self._next, start, end) for start, end in ranges]
             self._next += 1
 
-    def _chunks(self, index: int) -> list[pq.ColumnChunkMetaData]:
-        group = self._groups[index]
-        chunks = [group.column(column) for column in range(group.num_columns)]
-        return [
-            chunk
-            for chunk in chunks
-            if chunk.path_in_schema in self._schema or chunk.path_in_schema.split(".")[0] in self._schema
-        ]
+    def _chunks(self, index: int) -> list[ColumnChunk]:
+        return [chunk for chunk in self._columns[index] if chunk.is_of(self._schema)]
 
     def _ranges(self, index: int) -> list[tuple[int, int]]:
         """Where the columns of a row group are."""
         ranges = []
         for chunk in self._chunks(index):
-            start = chunk.data_page_offset
-            if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-                start = chunk.dictionary_page_offset
-            end = start + chunk.total_compressed_size
-            if not 0 <= start <= end <= self._size_bytes:
-                raise DataError(f"column '{chunk.path_in_schema}' is said to lie outside of the file")
-            ranges.append((start, end))
+            if not 0 <= chunk.start <= chunk.end <= self._size_bytes:
+                raise DataError(f"column '{chunk.path}' is said to lie outside of the file")
+            ranges.append((chunk.start, chunk.end))
         return ranges
 
     def _check_size(self, index: int) -> None:
-        rows = self._groups[index].num_rows
+        rows = self._rows[index]
         check_rows(rows)
         chunks = self._chunks(index)
-        decoded = max(rows * row_bytes(self._schema), sum(chunk.total_uncompressed_size for chunk in chunks))
-        stored = min(self._size_bytes, sum(max(0, chunk.total_compressed_size) for chunk in chunks))
+        decoded = max(rows * row_bytes(self._schema), sum(chunk.uncompressed_bytes for chunk in chunks))
+        stored = min(self._size_bytes, sum(max(0, chunk.compressed_bytes) for chunk in chunks))
         check_cap(decoded, stored, self._cap_bytes)

@@ -173,6 +173,7 @@ class ScanReader:
         for file in remaining:
             try:
                 self._place.check_unchanged(file.file)
+                self._chunk_rows(file)
                 for _ in _FORMAT.scan([file.path]).select(self._wanted).collect_batches():
                     pass
             except (ArrowStreamError, *LIBRARY_ERRORS) as found:

@@ -490,7 +490,7 @@ def fuzzed(tmp_path, suffix, seeds):
     for seed in seeds:
         draw = random.Random(seed)
         path.write_bytes(mutated(draw.choice(contents), draw))
-        for on_error in ("skip", "dead_letter"):
+        for on_error in ("raise", "skip", "dead_letter"):
             options = FileOptions(on_error=on_error)
             try:
                 found = rows_of(source_of(tmp_path, options))
