@@ -53,9 +53,13 @@ def unattributed(error: BaseException, paths: list[str], format_name: str) -> Ar
     )
 
 
-def changed(path: str) -> ConnectorError:
+class ChangedError(ConnectorError):
+    """A file is not what it was when it was found."""
+
+
+def changed(path: str) -> ChangedError:
     """For a file whose size or modification time is not what it was when the query was built."""
-    return ConnectorError(
+    return ChangedError(
         f"{path} has changed since the query was built",
         hint="build the query again; files that are still written to cannot be replayed",
     )

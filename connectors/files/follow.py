@@ -29,6 +29,7 @@ from arrowstream.connectors.files.labels import FileLabels
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.parts import PartsFormat
 from arrowstream.connectors.files.paths import named
+from arrowstream.connectors.files.place_errors import AbsentError
 from arrowstream.connectors.files.places import FoundFile, place_of
 from arrowstream.connectors.files.rotations import oldest_first
 from arrowstream.connectors.files.row_groups import RowGroups
@@ -84,6 +85,11 @@ class FollowSource:
         check_options(options)
         self._place = place_of(paths, options.storage_options)
         self._patterns = absolute(paths) if self._place.is_local else tuple(named(paths))
+        if len(set(self._shown)) < len(set(self._patterns)):
+            raise PlanError(
+                "the URLs differ only in what is not shown: their files could not be told apart",
+                hint="follow each of them in a scan of its own",
+            )
         self._format = _as_stream(format, options)
         self._labels = _labels_of(options)
         schema = self._given_schema() or self._inferred_schema()
@@ -175,19 +181,19 @@ class FollowSource:
     def _watch(self) -> Watch:
         if self._place.is_local:
             return LocalWatch(self._patterns, self._suffixes)
-        return PolledWatch(self._remote_files)
+        return PolledWatch(self._remote_files, self._patterns)
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
         # Local ones are found whatever their compression and rotation.
         return self._format.suffixes if self._place.is_local else stored_suffixes(self._format)
 
-    def _remote_files(self) -> list[Seen]:
+    def _remote_files(self, pattern: str) -> list[Seen]:
         try:
-            found = self._place.find(self._patterns, self._suffixes)
-        except PlanError:
-            return []  # there is none yet
-        return [Seen(file.path, file.size_bytes, 0, version=str(file.version)) for file in found]
+            found = self._place.find(pattern, self._suffixes)
+        except (PlanError, AbsentError) as error:
+            raise FileNotFoundError(error.fact) from error
+        return [Seen(file.path, file.size_bytes, 0, version=file.version) for file in found]
 
     def _is_complete(self, seen: Seen) -> bool | None:
         """Whether the footer is there; None for files without one."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from arrowstream.config import DEAD
-from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated
+from arrowstream.connectors.files.errors import LIBRARY_ERRORS, ChangedError, translated
 from arrowstream.connectors.files.finished import Finished
+from arrowstream.connectors.files.place_errors import AbsentError
 from arrowstream.connectors.files.stream_reader import count_dead
 from arrowstream.connectors.files.tail import Progress, Replaced, read_new
-from arrowstream.errors import DataError
+from arrowstream.errors import ConnectorError, DataError
 from arrowstream.protocols import ConnectorCounters
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class FollowReader:
         while not self._ready and monotonic() < until_s:
             content = self._follower.take(self._partition)
             if content is None:
+                self._whole = {file: blocks for file, blocks in self._whole.items() if not file.gone}
                 return
             more = False
             try:
@@ -143,7 +145,13 @@ class FollowReader:
             except FileNotFoundError:
                 pass  # renamed or deleted just now: the next look finds out
             except PermissionError as error:
-                self._follower.denied(content, error)
+                self._follower.denied(content, f"cannot be opened: {error.strerror}")
+            except (AbsentError, ChangedError):
+                self._follower.replaced(content)
+            except ConnectorError as error:
+                if content.seen.inode or not error.retryable:
+                    raise
+                self._follower.denied(content, f"cannot be read for now: {error.fact}")
             except DataError as error:
                 if content.whole or self._followed.decoder.on_error == "raise":
                     raise

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 import polars as pl
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files.places import FoundFile
 from arrowstream.connectors.files.tail import Section
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Followed:
     def blocks(self, content: Content, descriptor: int | None) -> Iterator[Block]:
         """The blocks of a file that does not grow, from where its reading stands; a local one is open."""
         path = content.seen.path
-        if descriptor is None:
-            stream = self.place.open(path)
+        if descriptor is None:  # the version that was seen, or none: it is known by it when it is finished
+            stream = self.place.open(FoundFile(path, content.seen.size_bytes, content.seen.version))
         elif self.decoder.format.has_types:  # some of their readers open the file again, by its path
             stream = self.place.open(path)
             if not os.path.samestat(os.fstat(stream.fileno()), os.fstat(descriptor)):

@@ -164,6 +164,7 @@ class Follower:
             if self._is_closed:
                 self._at.close(content)
             elif more:
+                self._denied.pop(content.seen.path, None)
                 queue = self._queues.setdefault(content.partition, {})
                 self._queues[content.partition] = {content: None, **queue}
 
@@ -188,15 +189,13 @@ class Follower:
             self._replace(content, None if status is None else seen_as(content.seen.path, status))
             self._again = True
 
-    def denied(self, content: Content, error: OSError | None) -> None:
-        """The file cannot be opened at the moment (or can be again); it is tried again with each look."""
+    def denied(self, content: Content, reason: str) -> None:
+        """The file cannot be read at the moment; it is tried again with each look."""
         with self._lock:
             path = content.seen.path
-            if error is None:
-                self._denied.pop(path, None)
-            elif path not in self._denied:
-                self._denied[path] = f"cannot be opened: {error.strerror}"
-                _logger.warning("%s cannot be opened: %s; trying again", path, error.strerror)
+            if path not in self._denied:
+                self._denied[path] = reason
+                _logger.warning("%s %s; trying again", path, reason)
             content.read_as = None
 
     def unsettled(self, content: Content) -> bool:
@@ -222,6 +221,7 @@ class Follower:
         """A whole file has been read; gives what it is known by from now on."""
         with self._lock:
             keys = self._finished.keys_of(content.seen, content.descriptor)
+            self._denied.pop(content.seen.path, None)
             self._at.drop(content)
             self._finished.add(keys)
             return keys
@@ -335,6 +335,9 @@ class Follower:
         """Take note of how a known file is now; False if it turns out to be another one."""
         if not content.known and not self._recognised(content, seen):
             self._at.part(content)
+            return False
+        if content.is_begun and not seen.inode and has_changed(content.seen, seen):
+            self._at.part(content)  # an object that was replaced: what is left of it cannot be had any more
             return False
         content.moved(seen, gone=False)
         content.quiet_s = None
@@ -458,7 +461,7 @@ class Follower:
         except FileNotFoundError:
             return
         except OSError as error:
-            self.denied(Content("", seen), error)
+            self.denied(Content("", seen), f"cannot be opened: {error.strerror}")
             return
         try:
             self._denied.pop(seen.path, None)

@@ -11,6 +11,11 @@ from arrowstream.errors import ArrowStreamError, ConnectorError, PlanError, near
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+
+class AbsentError(ConnectorError):
+    """Nothing is at a URL: not yet, or not any more."""
+
+
 _EXTRAS = {"s3": "s3", "s3a": "s3", "http": "http", "https": "http"}
 
 _REFUSED = frozenset({
@@ -73,7 +78,7 @@ def _refused(name: str, kinds: set[str], statuses: set[int]) -> ConnectorError |
             f"{name} does not exist: there is no such bucket", hint="check the bucket's name"
         )
     if kinds & _GONE or statuses & {404, 410}:
-        return ConnectorError(
+        return AbsentError(
             f"{name} does not exist (any more)",
             hint="check the URL, or build the query again without the file",
         )

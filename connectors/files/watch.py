@@ -47,7 +47,7 @@ class Seen:
     ctime_ns: int = 0
     device: int = 0
     inode: int = 0
-    version: str | None = None
+    version: int | str | None = None
 
     @property
     def file(self) -> tuple[int, int] | str:
@@ -227,24 +227,38 @@ class PolledWatch:
     Parameters
     ----------
     find
-        Gives all files there are now. OSError and retryable ConnectorError: none are known at the moment.
+        Gives all files that a pattern names now. FileNotFoundError: there are none. Another OSError, and a
+        ConnectorError that is retryable: none are known at the moment.
+    patterns
+        Each is asked for by itself: what one of them does not find does not hide the files of the others.
     every_s
         How often to ask; None: REMOTE_LOOK_S.
     """
 
-    def __init__(self, find: Callable[[], list[Seen]], every_s: float | None = None) -> None:
+    def __init__(
+        self, find: Callable[[str], list[Seen]], patterns: Sequence[str], every_s: float | None = None
+    ) -> None:
         self.trouble: str | None = None
         self.is_away = False
         self._find = find
+        self._patterns = patterns
         self._every_s = REMOTE_LOOK_S if every_s is None else every_s
         self._looked_s = -float("inf")
         self._closed = threading.Event()
 
     def look(self) -> list[Seen]:
         """See `Watch`."""
-        found = self._find()
-        self._looked_s = monotonic()
-        return found
+        self.trouble = None
+        found: dict[str, Seen] = {}
+        try:
+            for pattern in self._patterns:
+                try:
+                    found.update((seen.path, seen) for seen in self._find(pattern))
+                except FileNotFoundError as error:
+                    self.trouble = str(error)
+        finally:  # a place that fails is not asked more often than one that answers
+            self._looked_s = monotonic()
+        return list(found.values())
 
     def wait(self, timeout_s: float) -> bool:
         """See `Watch`."""

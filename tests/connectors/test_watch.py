@@ -78,15 +78,15 @@ def test_a_folder_that_is_another_one_by_now_is_watched_again(tmp_path):
 
 
 def test_other_places_are_asked_now_and_then():
-    asked = []
-
-    def find():
-        asked.append(time.monotonic())
+    def find(pattern):
+        if pattern == "b":
+            raise FileNotFoundError("nothing is at b")
         return [Seen("s3://bucket/a", 1, 0, version="1")]
 
-    watch = PolledWatch(find, every_s=0.05)
+    watch = PolledWatch(find, ["a", "b", "*"], every_s=0.05)
     assert watch.wait(0)
-    assert watch.look()[0].file == "s3://bucket/a"
+    assert [seen.file for seen in watch.look()] == ["s3://bucket/a"]
+    assert watch.trouble == "nothing is at b"
     assert not watch.wait(0)
     assert watch.wait(1.0)
     watch.close()
