@@ -423,7 +423,7 @@ def test_what_it_needs_to_know(tmp_path):
     with pytest.raises(PlanError, match="include_file_paths='n'"):
         FollowSource(tmp_path, CsvFormat(), FileOptions(schema=SCHEMA, include_file_paths="n"))
     source = FollowSource(tmp_path, CsvFormat(), FileOptions(schema=SCHEMA, idle_timeout="1s", follow=True))
-    assert repr(source) == f"FollowSource(CSV, follows {tmp_path})"
+    assert repr(source) == f"CSV(follows {tmp_path})"
     assert (source.bounded, source.replayable, source.idle_timeout) == (False, True, "1s")
 
 

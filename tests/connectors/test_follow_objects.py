@@ -59,8 +59,10 @@ class Bucket:
         self.following.poll(1.0)
 
     def read(self, max_rows=1000):
-        frame, self.positions["scan"] = self.reader.read(max_rows)
-        return frame["n"].to_list()
+        result = self.reader.read(max_rows)
+        assert result is not None
+        self.positions["scan"] = result[1]
+        return result[0]["n"].to_list()
 
     def take(self, count):
         """So many numbers, and those that come with them."""
