@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import polars as pl
+
+from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
     from pathlib import Path
 
-    import polars as pl
+    import pyarrow as pa
     from polars.selectors import Selector
 
 Json: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
@@ -27,6 +32,7 @@ Duration: TypeAlias = "str | timedelta"
 IntoExpr: TypeAlias = "pl.Expr | str | int | float | bool | None"
 IntoExprs: TypeAlias = "IntoExpr | Iterable[IntoExpr]"
 ColumnNames: TypeAlias = "str | Selector | Iterable[str | Selector]"
+IntoSchema: TypeAlias = "pl.Schema | pa.Schema | Mapping[str, Any]"
 PathLike: TypeAlias = "str | Path"
 
 OnError: TypeAlias = Literal["raise", "skip", "dead_letter"]
@@ -39,3 +45,27 @@ Label: TypeAlias = Literal["left", "right"]
 Mode: TypeAlias = Literal["error", "overwrite"]
 Progress: TypeAlias = "bool | Literal['auto']"
 JobState: TypeAlias = Literal["running", "stopping", "stopped", "finished", "failed"]
+
+
+def schema_of(given: IntoSchema, option: str) -> pl.Schema:
+    """The columns and types that a user has named; a class stands for its usual instance, as in Polars.
+
+    Raises
+    ------
+    PlanError
+        It is no schema; the message begins with `option`.
+
+    Examples
+    --------
+    >>> schema_of({"time": pl.Datetime, "price": pl.Int64}, "schema")["time"].time_unit
+    'us'
+    """
+    try:
+        if isinstance(given, Mapping) and None not in given.values():
+            return pl.DataFrame(schema=dict(given)).schema
+        return pl.Schema(given)
+    except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+        raise PlanError(
+            f"{option}={given!r} is not a schema: {str(error).splitlines()[0]}",
+            hint=f'name columns and Polars types: {option}={{"price": pl.Int64, "time": pl.Datetime("us")}}',
+        ) from error

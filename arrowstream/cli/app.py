@@ -46,6 +46,7 @@ app = typer.Typer(
     help="Write a Polars query once; replay it over files or run it live, exactly once.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 checkpoints_app = typer.Typer(help="Look at checkpoints.", no_args_is_help=True)
@@ -108,7 +109,7 @@ def run(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(help='What to do with output of something else: "error" (default) or "overwrite".'),
+        typer.Option(help='Where the output already holds something else: "error" (default) or "overwrite".'),
     ] = None,
     batch_rows: Annotated[
         str | None, typer.Option(help='Rows processed at once at most, or "auto" (default).')
@@ -120,7 +121,8 @@ def run(
         str | None, typer.Option(help='Bound of what waits between threads, such as "2GiB".')
     ] = None,
     progress: Annotated[
-        bool | None, typer.Option("--progress/--no-progress", help="[default: on a terminal]")
+        bool | None,
+        typer.Option("--progress/--no-progress", help="Show how far it is. [default: on a terminal]"),
     ] = None,
 ) -> None:
     """Run a pipeline file, or the jobs of a Python file: its list `jobs`, or else every variable that is one.
@@ -209,7 +211,8 @@ def convert(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     progress: Annotated[
-        bool | None, typer.Option("--progress/--no-progress", help="[default: on a terminal]")
+        bool | None,
+        typer.Option("--progress/--no-progress", help="Show how far it is. [default: on a terminal]"),
     ] = None,
 ) -> None:
     """Convert files of any format to any other, streaming: Parquet, Arrow IPC, CSV, newline JSON, Avro.

@@ -7,9 +7,9 @@ name when it is whole and on the disk: a half-written file never has it.
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +20,8 @@ from arrowstream.cli.formats import WHOLLY_COMPRESSED, Format, format_of, is_one
 from arrowstream.cli.signals import sigterm_as_interrupt
 from arrowstream.connectors.files.compression import CODECS, compressor, suffix_of_codec
 from arrowstream.durable import fsync_folder
-from arrowstream.errors import ConnectorError, JobNeverRunWarning, PlanError
+from arrowstream.errors import ArrowStreamError, ConnectorError, PlanError
+from arrowstream.runtime.report import count, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +49,10 @@ class Conversion:
     progress: bool | str = "auto"
 
 
+_ARGUMENT = re.compile(r"""\b(on_error|compression|schema)=(?:(["'])(.*?)\2|)""")
+"""What errors of the API call by its name in Python, and this command by that of its option."""
+
+
 def convert(conversion: Conversion) -> None:
     """Convert, and say how many rows and how long.
 
@@ -58,6 +63,19 @@ def convert(conversion: Conversion) -> None:
     DataError, ConnectorError
         The input is damaged, or a file cannot be read or written.
     """
+    try:
+        _convert(conversion)
+    except ArrowStreamError as error:
+        error.fact = _with_options(error.fact)
+        error.hint = None if error.hint is None else _with_options(error.hint)
+        raise
+
+
+def _with_options(text: str) -> str:
+    return _ARGUMENT.sub(lambda found: f"--{found[1].replace('_', '-')} {found[3] or ''}".rstrip(), text)
+
+
+def _convert(conversion: Conversion) -> None:
     started = time.perf_counter()
     if conversion.dead_letters is not None and conversion.on_error != "dead_letter":
         raise PlanError(
@@ -88,13 +106,12 @@ def convert(conversion: Conversion) -> None:
     counts = list(report.rows_out_by_sink.values()) or [report.rows_out]
     seconds = time.perf_counter() - started
     size = "" if "://" in conversion.output else f" ({_size(conversion.output)})"
-    said = f"{counts[0]:,} rows in {seconds:.2f} s: {conversion.output}{size}"
+    said = f"{count(counts[0], 'row')} in {seconds:.2f} s: {conversion.output}{size}"
     console.out.print(said, markup=False)
-    skipped = sum(source.errors for source in report.connectors if source.kind == "source")
-    if skipped:
-        console.out.print(f"{skipped:,} skipped: they could not be read", markup=False)
+    if report.skipped_rows:
+        console.out.print(f"{report.skipped_rows:,} skipped: could not be read", markup=False)
     if conversion.dead_letters is not None:
-        console.out.print(f"{counts[1]:,} dead letters: {conversion.dead_letters}", markup=False)
+        console.out.print(f"{count(counts[1], 'dead letter')}: {conversion.dead_letters}", markup=False)
 
 
 def _rows(conversion: Conversion) -> ars.Stream:
@@ -143,9 +160,9 @@ class _Outputs:
 
     def __exit__(self, *_error: object) -> None:
         """Remove what was hidden and has not become an output, and jobs that have not come to run."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", JobNeverRunWarning)
-            self.jobs.clear()
+        from arrowstream.pipelines.build import forget
+
+        forget(self.jobs)
         for hidden, _ in self._hidden:
             _remove(hidden)
 
@@ -257,9 +274,4 @@ def _remove(folder: Path) -> None:
 def _size(output: str) -> str:
     path = Path(output).expanduser()
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = float(sum(file.stat().st_size for file in files))
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1000
-    raise AssertionError
+    return size_text(sum(file.stat().st_size for file in files))

@@ -22,6 +22,7 @@ FORMATS = ("text", "json", "github")
 def run_pipeline(file: Path, options: dict[str, Any]) -> bool:
     """Run a pipeline file and print the report; or what is wrong with it, and False."""
     from arrowstream.pipelines import read
+    from arrowstream.pipelines.build import forget
     from arrowstream.pipelines.words import text_in_file
 
     with sigterm_as_interrupt():
@@ -33,7 +34,10 @@ def run_pipeline(file: Path, options: dict[str, Any]) -> bool:
             return False
         hidden = pipeline.environment.hidden
         with console.own_warnings(lambda text: hidden(text_in_file(text))):
-            report = pipeline.run(**options)
+            try:
+                report = pipeline.run(**options)
+            finally:
+                forget(pipeline.jobs)  # an option that is wrong is told, and no further warning
         console.out.print(hidden(text_in_file(str(report))))
     return True
 

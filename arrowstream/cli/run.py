@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _MODULE = "__arrowstream__"
+_WHAT_RUNS = (
+    "arrowstream run takes a pipeline (.yaml, .toml) or a Python file (.py) that defines jobs; "
+    "arrowstream inspect looks at data"
+)
 
 
 def run_file(file: Path, options: dict[str, Any]) -> None:
@@ -36,10 +40,7 @@ def run_file(file: Path, options: dict[str, Any]) -> None:
         No such file, or it defines no job.
     """
     if not file.is_file():
-        raise PlanError(
-            f"there is no file {file}",
-            hint="arrowstream run takes a Python file that defines jobs, or a pipeline in YAML or TOML",
-        )
+        raise PlanError(f"there is no file {file}", hint=_WHAT_RUNS)
     with sigterm_as_interrupt():
         jobs = jobs_of(load(file))
         if jobs is None:
@@ -55,7 +56,7 @@ def load(file: Path) -> ModuleType:
     """Execute a Python file as a module of its own, which can import its neighbours."""
     spec = importlib.util.spec_from_file_location(_MODULE, file)
     if spec is None or spec.loader is None:
-        raise PlanError(f"{file} is not a Python file", hint="its name has to end in .py")
+        raise PlanError(f"{file} is no pipeline and no Python file", hint=_WHAT_RUNS)
     module = importlib.util.module_from_spec(spec)
     sys.modules[_MODULE] = module  # dataclasses and pickles look their module up
     sys.path.insert(0, str(file.resolve().parent))
@@ -66,6 +67,12 @@ def load(file: Path) -> ModuleType:
         if line is not None:
             console.err.print(f"{file}, line {line}:")
         raise
+    except Exception as error:
+        below = error.__traceback__  # of it only what the file has called, not how the file came to run
+        while below is not None and below.tb_frame.f_code.co_filename != str(file):
+            below = below.tb_next
+        traceback.print_exception(error.with_traceback(below))
+        raise SystemExit(1) from error
     finally:
         sys.path.remove(str(file.resolve().parent))
     return module

@@ -68,12 +68,6 @@ class Builder:
         if self.stream is not None and self._known:
             self._add_outputs(self.stream)
 
-    def forget_jobs(self) -> None:
-        """Drop the jobs: they were made to be looked at."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", JobNeverRunWarning)
-            self.jobs.clear()
-
     # Sources
 
     def _scanned(self, source: Strict) -> ars.Stream | None:
@@ -297,3 +291,10 @@ def _entries(main: Any) -> list[tuple[str | int, pl.Expr]]:
 
 def _named(key: str | int, expr: pl.Expr) -> pl.Expr:
     return expr.alias(key) if isinstance(key, str) else expr
+
+
+def forget(jobs: list[ars.Job]) -> None:
+    """Empty the list without the warning that a job was never run: they were made to be looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JobNeverRunWarning)
+        jobs.clear()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import arrowstream as ars
 from arrowstream.errors import PlanError, nearest
 from arrowstream.pipelines.blame import Blame
-from arrowstream.pipelines.build import Builder
+from arrowstream.pipelines.build import Builder, forget
 from arrowstream.pipelines.checks import check
 from arrowstream.pipelines.environment import Environment
 from arrowstream.pipelines.mistakes import Document, MalformedError, Mistake, Place
@@ -131,7 +131,7 @@ def read(
     if builder is None:
         return None, mistakes
     if mistakes or builder.stream is None:
-        builder.forget_jobs()
+        forget(builder.jobs)
         return None, mistakes
     run = builder.checked.run
     options = {} if run is None else run.given()
@@ -157,7 +157,7 @@ def lint(
         Path(path), os.environ if environment is None else environment, read_input=read_input
     )
     if builder is not None:
-        builder.forget_jobs()
+        forget(builder.jobs)
     return mistakes
 
 

@@ -15,6 +15,7 @@ from arrowstream.plan.nodes import EventTime, Limit, MapBatches, RowStep, Scan, 
 from arrowstream.plan.rules import filter_file
 from arrowstream.plan.schema import POLARS_ERRORS, checked_names, out_schema, translated, unknown_column
 from arrowstream.plan.verbs import VERBS, explicit, origins, runnable
+from arrowstream.types import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -152,10 +153,7 @@ def map_batches(
             f"map_batches: {function!r} is no function",
             hint="give one that takes a pl.DataFrame and gives one",
         )
-    try:
-        returned = node.schema if schema is None else pl.Schema(schema)
-    except POLARS_ERRORS as error:
-        raise PlanError(f"map_batches: schema: {error}", hint='write {"name": pl.Int64, …}') from error
+    returned = node.schema if schema is None else schema_of(schema, "schema")
     return MapBatches(
         inputs=(node,),
         schema=checked_names("map_batches", returned),

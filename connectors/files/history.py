@@ -230,8 +230,10 @@ class History:
                 hint='write to a folder of its own; mode="overwrite" removes data files only',
             )
         if mode != "overwrite":
-            holds = f"{len(names)} file(s)" if names else "the history of an output"
-            raise StateError(f"{self._medium.label} holds {holds} that are not of this job", hint=_OVERWRITE)
+            holds = f"{len(names):,} files that are" if names else "the history of an output that is"
+            if len(names) == 1:
+                holds = f"{next(iter(names))}, which is"
+            raise StateError(f"{self._medium.label} holds {holds} not of this job", hint=_OVERWRITE)
 
     def _is_data(self, name: str) -> bool:
         *folders, _ = name.split("/")

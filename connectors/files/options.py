@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from arrowstream.types import schema_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,3 +38,8 @@ class FileOptions:
     committed_only: bool = False
     follow: bool = False
     idle_timeout: Duration | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("schema", "hive_schema"):
+            if (given := getattr(self, option)) is not None:
+                object.__setattr__(self, option, schema_of(given, option))  # in place of the classes of types

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,12 @@ import pyarrow as pa
 
 from arrowstream.config import END_OF_TIME
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError, PlanError, nearest
+from arrowstream.types import schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypeAlias
 
-    from arrowstream.types import Json, Position
-
-    IntoSchema: TypeAlias = pl.Schema | pa.Schema | Mapping[str, Any]
+    from arrowstream.types import IntoSchema, Json, Position
 
 _PARTITION = "scan"
 _PIECE_ROWS = 65_536  # the grain of a frame's horizon: 1 M rows have 16 pieces
@@ -271,13 +269,7 @@ class BatchesSource:
                 hint="use from_arrow or from_polars",
             )
         self._batches = batches
-        try:
-            self._schema = pl.Schema(schema)
-        except (TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-            raise PlanError(
-                f"from_batches: schema={schema!r} is not a schema: {error}",
-                hint='write schema={"name": pl.Int64, …}, a pl.Schema or a pa.Schema',
-            ) from error
+        self._schema = schema_of(schema, "schema")
         self._bounded = bounded
         self._replayable = callable(batches) or isinstance(batches, (list, tuple))
         self._is_read = False

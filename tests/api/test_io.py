@@ -222,8 +222,8 @@ def test_a_source_may_have_a_schema_of_polars() -> None:
         (
             lambda: ars.from_batches([], schema=3),
             (
-                "from_batches: schema=3 is not a schema: 'int' object is not iterable\n"
-                '  hint: write schema={"name": pl.Int64, …}, a pl.Schema or a pa.Schema'
+                "schema=3 is not a schema: 'int' object is not iterable\n"
+                '  hint: name columns and Polars types: schema={"price": pl.Int64, "time": pl.Datetime("us")}'
             ),
         ),
         (lambda: ars.from_arrow(pa.table([[1], [2]], names=["a", "a"])), "two columns have one name"),

@@ -163,17 +163,18 @@ def test_bad_lines(tmp_path):
     assert failed.exit_code == 1
     assert f"{source}" in failed.stderr
     assert "line 3" in failed.stderr
+    assert 'leave bad lines out: --on-error skip or "dead_letter"' in failed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv"}
 
     skipped = convert(source, out, *schema, "--on-error", "skip")
     assert skipped.exit_code == 0, skipped.output
-    assert skipped.stdout.splitlines()[1] == "1 skipped: they could not be read"
+    assert skipped.stdout.splitlines()[1] == "1 skipped: could not be read"
     assert pl.read_parquet(out)["n"].to_list() == [1, 3]
 
     options = ["--on-error", "dead_letter", "--dead-letters", bad, "--overwrite"]
     kept = convert(source, out, *schema, *options)
     assert kept.exit_code == 0, kept.output
-    assert kept.stdout.splitlines()[1] == f"1 dead letters: {bad}"
+    assert kept.stdout.splitlines()[1] == f"1 dead letter: {bad}"
     assert pl.read_parquet(out)["n"].to_list() == [1, 3]
     assert pl.read_ndjson(bad)["position"].to_list() == ["line 3"]
     assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.parquet", "bad.ndjson"}

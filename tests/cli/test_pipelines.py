@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -35,6 +36,15 @@ def test_run_prints_the_report(folder):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("finished: 3 rows in, 2 rows out")
     assert pl.read_parquet(folder / "out")["price"].to_list() == [120, 130]
+
+
+def test_an_option_that_is_wrong_is_told_and_nothing_else(folder):
+    result = runner.invoke(app, ["run", "good.yaml", "--threads", "0"])
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: threads=0 is not a number of threads between 1 and 1024\n  hint: leave it out for all cores\n"
+    )
+    gc.collect()  # a warning would be an error here
 
 
 def test_paths_begin_at_the_folder_of_the_file(folder, monkeypatch, tmp_path_factory):

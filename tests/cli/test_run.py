@@ -110,7 +110,8 @@ def test_no_such_file(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == (
         f"error: there is no file {tmp_path / 'none.py'}\n"
-        "  hint: arrowstream run takes a Python file that defines jobs, or a pipeline in YAML or TOML\n"
+        "  hint: arrowstream run takes a pipeline (.yaml, .toml) or a Python file (.py) that defines jobs; "
+        "arrowstream inspect looks at data\n"
     )
 
 
@@ -139,6 +140,24 @@ def test_an_error_in_the_file_names_its_line(pipeline: Path) -> None:
     assert result.stderr.startswith(f"{pipeline}, line 3:\nerror: ")
     assert "price" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_error_of_the_file_itself_is_told_without_what_ran_it(tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("def fail():\n    return 1 / 0\n\nfail()\n")
+    result = runner.invoke(app, ["run", str(tmp_path / "job.py")])
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if line.startswith("  File")] == [
+        f'  File "{tmp_path / "job.py"}", line 4, in <module>',
+        f'  File "{tmp_path / "job.py"}", line 2, in fail',
+    ]
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_what_is_data_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "bids.csv").write_text("a\n1\n")
+    result = runner.invoke(app, ["run", str(tmp_path / "bids.csv")])
+    assert result.stderr.startswith(f"error: {tmp_path / 'bids.csv'} is no pipeline and no Python file\n")
 
 
 def test_an_option_that_is_out_of_range(tmp_path: Path, pipeline: Path) -> None:

@@ -186,7 +186,7 @@ def test_an_object_that_was_changed_or_removed_stops(job):
 def test_what_belongs_to_another_job_needs_overwrite(job, tmp_path, golden):
     job.run()
     other = ObjectJob(tmp_path / "other", job.url, job.options)
-    with pytest.raises(StateError, match=r"/out holds 3 file\(s\) that are not of this job"):
+    with pytest.raises(StateError, match="/out holds 3 files that are not of this job"):
         other.run()
     other.run(mode="overwrite")
     assert job.published() == golden

@@ -562,6 +562,21 @@ def test_types_of_the_first_files_together(tmp_path):
     assert ars.scan_ndjson(tmp_path).collect().rows() == [(1.0, None), (1.5, 2)]
 
 
+def test_types_may_be_classes_as_in_polars(tmp_path):
+    (tmp_path / "1.csv").write_text("t,d\n2026-01-01T00:00:00,1.5\n")
+    (tmp_path / "day=2026-01-01").mkdir()
+    (tmp_path / "day=2026-01-01" / "1.ndjson").write_text('{"t": "2026-01-01T00:00:00"}\n')
+    for options in ({"schema": {"t": pl.Datetime, "d": float}}, {"schema_overrides": {"t": pl.Datetime}}):
+        rows = ars.scan_csv(tmp_path / "1.csv", **options).collect()
+        assert rows.schema == {"t": pl.Datetime("us"), "d": pl.Float64}
+        assert rows.rows() == [(dt.datetime(2026, 1, 1), 1.5)]
+    hive = ars.scan_ndjson(tmp_path, schema={"t": pl.Datetime}, hive_schema={"day": pl.Date})
+    assert hive.schema == {"t": pl.Datetime("us"), "day": pl.Date()}
+    for option in ("schema", "schema_overrides", "hive_schema"):
+        with pytest.raises(PlanError, match=f"{option}={{'t': 3}} is not a schema: .*\n  hint: name columns"):
+            ars.scan_csv(tmp_path / "1.csv", **{option: {"t": 3}})
+
+
 @pytest.mark.parametrize("name", ["csv", "ndjson"])
 def test_types_of_all_records(tmp_path, name):
     scan, write, suffix, _ = FORMATS[name]

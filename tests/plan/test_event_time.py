@@ -169,9 +169,10 @@ def test_map_batches(bids):
         "map_batches: 3 is no function\n  hint: give one that takes a pl.DataFrame and gives one"
     )
     assert refused(build.map_batches, bids, print, {"x": 3}) == (
-        "map_batches: schema: cannot parse input of type 'int' into Polars data type (given: 3)\n"
-        '  hint: write {"name": pl.Int64, …}'
+        "schema={'x': 3} is not a schema: cannot parse input of type 'int' into Polars data type (given: 3)\n"
+        '  hint: name columns and Polars types: schema={"price": pl.Int64, "time": pl.Datetime("us")}'
     )
+    assert build.map_batches(bids, print, {"x": pl.Datetime}).schema == {"x": pl.Datetime("us")}
 
 
 def test_sink_checks_the_schema(bids):
