@@ -27,7 +27,7 @@ from arrowstream.kernels.memory import (
     store_word,
     trailing_zeros,
 )
-from arrowstream.kernels.views import INLINE_MAX, is_utf8
+from arrowstream.kernels.views import is_utf8, store_view
 
 WORDS = 12
 """Integers an instruction."""
@@ -128,33 +128,6 @@ def _varint(p: Any) -> Any:
             if byte > 1:
                 return np.int64(0), -p
     return np.int64(raw >> np.uint64(1)) ^ -np.int64(raw & np.uint64(1)), p + n
-
-
-@kernel
-def _store_view(p: Any, n: Any, view: Any, arena: Any, used: Any, slot: Any) -> None:
-    """Write the view of `n` bytes, and copy them into the arena if they are long."""
-    length = np.uint64(n)
-    word = load_word(np.uint64(p))
-    if n <= INLINE_MAX:
-        second = np.uint64(0)
-        if n < 8:
-            word &= ~(_ALL << np.uint64(8 * n))
-        elif n > 8:
-            second = load_word(np.uint64(p + 8)) & ~(_ALL << np.uint64(8 * (n - 8)))
-        store_word(np.uint64(view), length | (word << np.uint64(32)))
-        store_word(np.uint64(view + 8), (word >> np.uint64(32)) | (second << np.uint64(32)))
-        return
-    at = used[slot]
-    target = arena + at
-    i = 0
-    while i + 8 <= n:
-        store_word(np.uint64(target + i), load_word(np.uint64(p + i)))
-        i += 8
-    if i < n:  # the last word overlaps the one before it
-        store_word(np.uint64(target + n - 8), load_word(np.uint64(p + n - 8)))
-    used[slot] = at + n
-    store_word(np.uint64(view), length | (word << np.uint64(32)))
-    store_word(np.uint64(view + 8), np.uint64(at) << np.uint64(32))
 
 
 @kernel
@@ -349,7 +322,7 @@ def decode(
                         if error == NO_ERROR:
                             error, error_pc = NOT_UTF8, at
                     else:
-                        _store_view(p, n, data + 16 * row, program[at + ARENA], used, program[at + USED])
+                        store_view(p, n, data + 16 * row, program[at + ARENA], used, program[at + USED])
                 p += n
             elif op == BOOLEAN:
                 byte = np.int64(load_byte(np.uint64(p)))

@@ -89,6 +89,19 @@ leading_zeros: Any = intrinsic(_counter("ctlz"))
 """`leading_zeros(value: uint64) -> uint64`: 64 for 0."""
 
 
+def _multiply_high(_: Any, a: Any, b: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(arguments[0], wide), builder.zext(arguments[1], wide))
+        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), generate
+
+
+multiply_high: Any = intrinsic(_multiply_high)
+"""`multiply_high(a: uint64, b: uint64) -> uint64`: the upper half of their product of 128 bits."""
+
+
 def _prefetch(_: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer_type = ir.IntType(8).as_pointer()

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from arrowstream.kernels.compile import kernel
-from arrowstream.kernels.memory import load_byte, load_half, load_word
+from arrowstream.kernels.memory import load_byte, load_half, load_word, store_word
 
 INLINE_MAX = 12
 """Bytes of a value that lives in its view."""
 
 _HIGH_BITS = np.uint64(0x8080_8080_8080_8080)
+_ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _LOW_HALF = np.uint64(0xFFFF_FFFF)
 
 
@@ -71,6 +72,33 @@ def is_utf8(p: Any, n: Any) -> bool:
                 return False
         p += more
     return True
+
+
+@kernel
+def store_view(p: Any, n: Any, view: Any, arena: Any, used: Any, slot: Any) -> None:
+    """Write the view of `n` bytes, and copy them into the arena if they are long."""
+    length = np.uint64(n)
+    word = load_word(np.uint64(p))
+    if n <= INLINE_MAX:
+        second = np.uint64(0)
+        if n < 8:
+            word &= ~(_ALL << np.uint64(8 * n))
+        elif n > 8:
+            second = load_word(np.uint64(p + 8)) & ~(_ALL << np.uint64(8 * (n - 8)))
+        store_word(np.uint64(view), length | (word << np.uint64(32)))
+        store_word(np.uint64(view + 8), (word >> np.uint64(32)) | (second << np.uint64(32)))
+        return
+    at = used[slot]
+    target = arena + at
+    i = 0
+    while i + 8 <= n:
+        store_word(np.uint64(target + i), load_word(np.uint64(p + i)))
+        i += 8
+    if i < n:  # the last word overlaps the one before it
+        store_word(np.uint64(target + n - 8), load_word(np.uint64(p + n - 8)))
+    used[slot] = at + n
+    store_word(np.uint64(view), length | (word << np.uint64(32)))
+    store_word(np.uint64(view + 8), np.uint64(at) << np.uint64(32))
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys, views
+from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys, views
 from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("intern", _intern),
         ("find_blocks", _find_blocks),
         ("decode", _decode),
+        ("decode_lines", _decode_lines),
         ("encode", _encode),
         ("unproven_view", _unproven_view),
         ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
@@ -80,6 +81,23 @@ def _decode() -> None:
     state[avro_decode.PC] = state[avro_decode.SEGMENT] = -1
     one = _integers
     avro_decode.decode(one(0), one(), one(0), one(), one(), one(), one(), one(avro_decode.BAD_COLUMNS), state)
+
+
+def _decode_lines() -> None:
+    one = _integers
+    keys_of, state = frozen(np.zeros(1, dtype=np.uint64)), one(json_decode.STATES)
+    json_decode.decode(
+        one(json_decode.WORDS),
+        keys_of,
+        0,
+        one(),
+        one(),
+        one(),
+        one(),
+        one(),
+        one(json_decode.BAD_COLUMNS),
+        state,
+    )
 
 
 def _encode() -> None:

@@ -305,28 +305,49 @@ def with_errors(
         With on_error="raise", for the first of them.
     """
     bad = np.sort(np.fromiter(errors, np.int64, len(errors)))
-    lines = (records.lines[bad] + first_line).tolist()
+    letters = dead_letters(
+        records.take(bad),
+        [errors[slot] for slot in bad.tolist()],
+        first_line=first_line,
+        path=path,
+        on_error=on_error,
+    )
+    row_of = np.full(len(records), -1, np.int64)
+    row_of[slots] = np.arange(len(slots))
+    row_of[bad] = -1
+    return interleaved(rows, row_of, letters)
+
+
+def dead_letters(
+    records: Records, errors: Sequence[str], *, first_line: int, path: str, on_error: OnError
+) -> pl.Series:
+    """Bad records and what is wrong with each, in a piece that begins on line `first_line`.
+
+    Shape   returns DEAD_DTYPE[n]
+
+    Raises
+    ------
+    DataError
+        With on_error="raise", for the first of them.
+    """
+    lines = (records.lines + first_line).tolist()
     if on_error == "raise":
-        first = int(bad[0])
         raise DataError(
-            f"{path}, line {lines[0]}: {errors[first]}: {shown(records.at(first))}",
+            f"{path}, line {lines[0]}: {errors[0]}: {shown(records.at(0))}",
             hint='mend the line, or leave bad lines out: on_error="skip" or "dead_letter"',
         )
-    starts = records.starts[bad].tolist()
-    ends = np.minimum(records.ends[bad], records.starts[bad] + _ORIGINAL_BYTES_MAX).tolist()
+    starts = records.starts.tolist()
+    ends = np.minimum(records.ends, records.starts + _ORIGINAL_BYTES_MAX).tolist()
     letters = pl.DataFrame(
         {
             "original": [records.data[start:end] for start, end in zip(starts, ends, strict=True)],
-            "error": [errors[slot] for slot in bad.tolist()],
+            "error": errors,
             "source": [path] * len(lines),
             "position": [f"line {line}" for line in lines],
         },
         {field.name: field.dtype for field in DEAD_DTYPE.fields},
     )
-    row_of = np.full(len(records), -1, np.int64)
-    row_of[slots] = np.arange(len(slots))
-    row_of[bad] = -1
-    return interleaved(rows, row_of, letters.to_struct())
+    return letters.to_struct()
 
 
 def shown(text: bytes | str) -> str:

@@ -18,7 +18,8 @@ from numba.core.dispatcher import Dispatcher
 import polars as pl
 import arrowstream as ars
 from arrowstream.connectors.files.avro import AvroFormat
-from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, keys, notices, warmup
+from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys
+from arrowstream.kernels import notices, warmup
 
 compiled = []
 with notices.compilations(compiled.append):
@@ -28,7 +29,7 @@ with notices.compilations(compiled.append):
 def known():
     kernels = {
         f"{module.__name__}.{name}": kernel
-        for module in (aggregate, avro_decode, avro_encode, clocks, groups, keys)
+        for module in (aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys)
         for name, kernel in vars(module).items()
         if isinstance(kernel, Dispatcher) and not name.startswith("_")
     }
@@ -83,6 +84,8 @@ with tempfile.TemporaryDirectory() as folder:
         file.seek(0)
         options = {"schema": None, "columns": names, "resume": None, "on_error": "raise"}
         assert sum(block.frame.height for block in AvroFormat().blocks(file, "", **options)) == n
+    ars.from_polars(rows, event_time="t").sink_ndjson(folder + "/json").run(progress=False)
+    assert ars.scan_ndjson(folder + "/json", schema=rows.schema).collect(progress=False).height == n
 print(json.dumps({"compiled": compiled, "met later": sorted(known() - before)}))
 """
 

@@ -1,45 +1,28 @@
-"""A piece of an NDJSON file to rows: Polars parses it as a whole, and what is bad in it is singled out.
+"""A piece of an NDJSON file to rows, with a compiled decoder; what it leaves aside goes the exact, slow way.
 
-Polars reads few types exactly. All others are read as one that it does (`carrier`) and converted. If it
-refuses the piece, lines that are no objects are taken out, it reads the rest with null for values of another
-type, and the rows with nulls are looked at again.
+`kernels.json_decode` reads all that is common, and knows most bad lines for certain. Lines that it is not
+sure about (rare spellings of values, and types that are converted from text in vain) are handed together to
+`ExactDecoder`, and their rows are put in their places.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from arrowstream.connectors.files.errors import LIBRARY_ERRORS
-from arrowstream.connectors.files.lines import Records, all_but, first_failing, shown, with_errors
-from arrowstream.connectors.files.ndjson.carrier import (
-    carried,
-    carrier,
-    fits,
-    has_null,
-    reread,
-    rounded,
-)
-from arrowstream.connectors.files.ndjson.inference import first_wins
-from arrowstream.connectors.files.ndjson.surrogates import SURROGATE, has_half_pair
+from arrowstream.config import DEAD
+from arrowstream.connectors.files.lines import Records, dead_letters, shown
+from arrowstream.connectors.files.ndjson.carrier import carried
+from arrowstream.connectors.files.ndjson.exact import NO_REASON, ExactDecoder, complaint, records_of, told
+from arrowstream.connectors.files.ndjson.tree import Memory, Tree
 from arrowstream.connectors.files.streams import Block
-from arrowstream.connectors.files.text import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from arrowstream.connectors.files.lines import Cut, Whole
     from arrowstream.types import OnError
-
-NO_OBJECT = "no JSON object, which begins with { and ends with }"
-NO_REASON = "no JSON that can be read"
-HALF_PAIR = "half of a surrogate pair is no character"
-
-_BLANKS = b" \t\r\n"
-_OBJECT_BEGIN, _OBJECT_END = 123, 125
 
 
 class NdjsonDecoder:
@@ -55,188 +38,155 @@ class NdjsonDecoder:
 
     def __init__(self, schema: pl.Schema, path: str, on_error: OnError) -> None:
         self._schema = schema
-        self._carriers = pl.Schema({name: carrier(dtype) for name, dtype in schema.items()})
+        self._tree = Tree.of(schema)
+        self._exact = ExactDecoder(schema)
         self._path = path
         self._on_error: OnError = on_error
 
     def block(self, piece: Cut[Whole]) -> Block:
         """Rows and dead slots of a piece."""
-        data = piece.data
-        records: Records | None = None
-        errors: dict[int, str] = {}
-        frame: pl.DataFrame | None = None
-        if b"\\" in data and has_half_pair(data):
-            records = _records(data)
-            errors = _with_half_pair(records)
-        else:
-            frame = self._parsed(data)
-        if frame is not None:
-            slots = np.arange(frame.height)
-        else:
-            records = _records(data) if records is None else records
-            frame, slots = self._singled_out(records, errors)
-        rows = self._converted(frame, slots, data, errors)
+        frame, left = decoded(self._tree, piece.data, piece.next_line - piece.line + 1)
+        frame, refused = self._converted(frame)
+        if refused.any():
+            left = left.with_unsure(records_of(piece.data), np.flatnonzero(refused))
+        if not len(left.rows):
+            return Block(frame, piece.resume)
+        errors, unsure = self._judged(left)
+        if unsure:
+            frame = self._filled(frame, left, unsure, errors)
         if errors:
-            rows = with_errors(
-                rows,
-                slots,
-                _records(data) if records is None else records,
-                errors,
+            bad = np.array(sorted(errors), np.int64)
+            letters = dead_letters(
+                left.records.take(bad),
+                [errors[index] for index in bad.tolist()],
                 first_line=piece.line,
                 path=self._path,
                 on_error=self._on_error,
             )
-        return Block(rows, piece.resume)
+            which = pl.Series([None], dtype=pl.UInt32).new_from_index(0, frame.height)
+            which = which.scatter(left.rows[bad], np.arange(len(bad), dtype=np.uint32))
+            frame = frame.with_columns(letters.gather(which).alias(DEAD))
+        return Block(frame, piece.resume)
 
-    def _parsed(self, data: bytes, *, ignore_errors: bool = False) -> pl.DataFrame | None:
-        """None if Polars refuses it."""
-        try:
-            return pl.read_ndjson(data, schema=self._carriers, ignore_errors=ignore_errors)
-        except LIBRARY_ERRORS:
-            return None
-
-    def _singled_out(
-        self, records: Records, errors: dict[int, str]
-    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
-        """Rows of the records that are JSON, and their slots; what is wrong with any is added to `errors`."""
-        _add_no_objects(records, errors)
-        frame = self._lenient(records, errors)
-        if frame is None:
-            self._add_no_json(records, errors)
-            frame = self._lenient(records, errors)
-        if frame is None:
-            self._add_refused(records, np.flatnonzero(all_but(len(records), errors)), errors)
-            frame = self._lenient(records, errors)
-        assert frame is not None, "each record has been parsed alone"
-        slots = np.flatnonzero(all_but(len(records), errors))
-        assert len(slots) == frame.height, "a record is a row"
-        self._add_mismatched(frame, records, slots, errors)
-        return frame, slots
-
-    def _lenient(self, records: Records, errors: dict[int, str]) -> pl.DataFrame | None:
-        good = records.take(all_but(len(records), errors)).joined()
-        return self._parsed(good, ignore_errors=True) if good else self._carriers.to_frame()
-
-    def _add_no_json(self, records: Records, errors: dict[int, str]) -> None:
-        """Records that other parsers refuse; Polars is asked about what they do not agree on."""
-        slots = np.flatnonzero(all_but(len(records), errors))
-        texts, _ = decoded(records.take(slots).content())
-        unsure = []
-        for slot in slots[texts.str.json_path_match("$").is_null().to_numpy()].tolist():
-            error = _complaint(records.at(slot))
-            if error == NO_REASON:
-                unsure.append(slot)
-            else:
-                errors[slot] = error
-        self._add_refused(records, np.array(unsure, np.int64), errors)
-
-    def _add_refused(self, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]) -> None:
-        def works(part: Sequence[int]) -> bool:
-            content = records.take(np.array(part, np.int64)).joined()
-            return self._parsed(content, ignore_errors=True) is not None
-
-        found = first_failing(slots.tolist(), works)
-        errors.update((slot, _complaint(records.at(slot))) for slot in slots[list(found)].tolist())
-
-    def _add_mismatched(
-        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
-    ) -> None:
-        """Rows in which a value of another type has become a null."""
-        flat = [
-            name for name, dtype in self._carriers.items() if not (dtype.is_nested() or dtype == pl.String)
-        ]
-        if flat:
-            self._add_mismatched_flat(frame.select(flat), records, slots, errors)
-        for name, dtype in self._carriers.items():
-            if dtype.is_nested():
-                for slot in slots[has_null(frame.get_column(name))].tolist():
-                    value = json.loads(records.at(slot), object_pairs_hook=first_wins).get(name)
-                    if not fits(value, dtype):
-                        errors.setdefault(slot, shown(json.dumps(value)) + self._told(name))
-
-    def _add_mismatched_flat(
-        self, frame: pl.DataFrame, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
-    ) -> None:
-        """Those that are not null when they are read as text."""
-        has_null_value = frame.select(pl.any_horizontal(pl.all().is_null())).to_series()
-        asked = slots[has_null_value.to_numpy()]
-        if not len(asked):
-            return
-        texts = pl.read_ndjson(records.take(asked).joined(), schema=dict.fromkeys(frame.columns, pl.String))
-        for column in frame.filter(has_null_value).iter_columns():
-            text = texts.get_column(column.name)
-            bad = column.is_null() & text.is_not_null()
-            told = self._told(column.name)
-            for slot, value in zip(asked[bad.to_numpy()].tolist(), text.filter(bad).to_list(), strict=True):
-                errors.setdefault(slot, shown(value) + told)
-
-    def _converted(
-        self, frame: pl.DataFrame, slots: np.ndarray[Any, Any], data: bytes, errors: dict[int, str]
-    ) -> pl.DataFrame:
-        """Carriers to what they carry; what cannot be is added to `errors`."""
+    def _converted(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
+        """What the kernel has read as its types, and in which rows it cannot be: they are null."""
+        wrong = np.zeros(frame.height, np.bool_)
+        if frame.schema == self._schema:
+            return frame, wrong
         columns = []
         for name, dtype in self._schema.items():
-            column = frame.get_column(name)
-            if self._carriers[name] != dtype:
-                doubtful = rounded(column, dtype)
-                if doubtful.any():
-                    records = _records(data)
-                    column = reread(
-                        column, dtype, doubtful, [records.at(slot) for slot in slots[doubtful].tolist()]
-                    )
-                carrying, (column, bad) = column, carried(column, dtype)
-                if bad.any():
-                    told = self._told(name)
-                    values = carrying.filter(pl.Series(bad)).to_list()
-                    for slot, value in zip(slots[bad].tolist(), values, strict=True):
-                        text = value if isinstance(value, str) else json.dumps(value, default=str)
-                        errors.setdefault(slot, shown(text) + told)
+            column, refused = carried(frame.get_column(name), dtype)
             columns.append(column.alias(name))
-        return pl.DataFrame(columns)
+            wrong |= refused
+        frame = pl.DataFrame(columns)
+        if wrong.any():
+            frame = frame.select(pl.when(pl.lit(pl.Series(~wrong))).then(pl.all()))
+        return frame, wrong
 
-    def _told(self, name: str) -> str:
-        return f" in column '{name}' is no {self._schema[name]}"
+    def _judged(self, left: Left) -> tuple[dict[int, str], list[int]]:
+        """What is wrong with each of the lines, and those about which it is not known."""
+        from arrowstream.kernels.json_decode import MISMATCH
+        from arrowstream.kernels.json_text import NO_JSON
+
+        errors: dict[int, str] = {}
+        unsure: list[int] = []
+        data = left.records.data
+        endings = [told(name, dtype) for name, dtype in self._schema.items()]
+        for index, (outcome, column, begin, end) in enumerate(left.outcomes.tolist()):
+            if outcome == MISMATCH:
+                value = data[begin:end]
+                text = value[1:-1] if value.startswith(b'"') else value
+                errors[index] = shown(text) + endings[column]
+            elif outcome == NO_JSON and (error := complaint(left.records.at(index))) != NO_REASON:
+                errors[index] = error
+            else:
+                unsure.append(index)
+        return errors, unsure
+
+    def _filled(
+        self, frame: pl.DataFrame, left: Left, unsure: list[int], errors: dict[int, str]
+    ) -> pl.DataFrame:
+        """With rows of the lines that are looked at again; what is wrong with any is added to `errors`."""
+        asked = np.array(unsure, np.int64)
+        rows, slots, found = self._exact.rows(left.records.take(asked))
+        errors.update((unsure[slot], error) for slot, error in found.items())
+        where = np.arange(frame.height)
+        is_good = ~np.isin(slots, np.fromiter(found, np.int64, len(found)))
+        where[left.rows[asked[slots[is_good]]]] = frame.height + np.flatnonzero(is_good)
+        where = where.astype(np.uint32)
+        both = pl.concat([frame, rows])
+        return both[where]
 
 
-def _records(data: bytes) -> Records:
-    """Those that are slots: lines with more than blanks."""
-    records = Records.of(data)
-    records = records.take(records.ends > records.starts)
-    blank_first = np.isin(_first_bytes(records), np.frombuffer(_BLANKS, np.uint8))
-    empty = [index for index in np.flatnonzero(blank_first).tolist() if not records.at(index).strip(_BLANKS)]
-    return records.take(all_but(len(records), empty)) if empty else records
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """Lines that are not decoded: rows that are null, records, and outcomes of the kernel.
+
+    Shape   rows: int64[n], ascending; outcomes: int64[n, 4]: outcome, column, begin and end of a value
+    """
+
+    rows: np.ndarray[Any, Any]
+    records: Records
+    outcomes: np.ndarray[Any, Any]
+
+    def with_unsure(self, records: Records, rows: np.ndarray[Any, Any]) -> Left:
+        """And some more."""
+        from arrowstream.kernels.json_text import UNSURE
+
+        all_rows = np.append(self.rows, rows)
+        order = np.argsort(all_rows)
+        outcomes = np.zeros((len(rows), 4), np.int64)
+        outcomes[:, 0] = UNSURE
+        more = records.take(rows)
+        return Left(
+            all_rows[order],
+            Records(
+                more.data,
+                np.append(self.records.starts, more.starts)[order],
+                np.append(self.records.ends, more.ends)[order],
+                np.append(self.records.lines, more.lines)[order],
+            ),
+            np.append(self.outcomes, outcomes, axis=0)[order],
+        )
 
 
-def _add_no_objects(records: Records, errors: dict[int, str]) -> None:
-    """Records that do not begin and end as an object does."""
-    lasts = np.frombuffer(records.data, np.uint8)[records.ends - 1]
-    suspects = np.flatnonzero((_first_bytes(records) != _OBJECT_BEGIN) | (lasts != _OBJECT_END))
-    for slot in suspects.tolist():
-        record = records.at(slot).strip(_BLANKS)
-        if not (record.startswith(b"{") and record.endswith(b"}")):
-            errors.setdefault(slot, NO_OBJECT)
+def decoded(tree: Tree, data: bytes, lines: int) -> tuple[pl.DataFrame, Left]:
+    """Rows of at most so many lines, null where they are not decoded."""
+    from arrowstream.kernels import json_decode as k
+    from arrowstream.kernels.json_text import PADDING_BYTES
 
-
-def _first_bytes(records: Records) -> np.ndarray[Any, Any]:
-    first: np.ndarray[Any, Any] = np.frombuffer(records.data, np.uint8)[records.starts]
-    return first
-
-
-def _with_half_pair(records: Records) -> dict[int, str]:
-    view = records.data
-    places = np.fromiter((found.start() for found in SURROGATE.finditer(view)), np.int64)
-    suspects = np.unique(np.searchsorted(records.starts, places, side="right") - 1)
-    return {slot: HALF_PAIR for slot in suspects.tolist() if slot >= 0 and has_half_pair(records.at(slot))}
-
-
-def _complaint(record: bytes) -> str:
-    """What is wrong with a record that Polars refuses."""
-    try:
-        value = json.loads(record.decode())
-    except UnicodeDecodeError:
-        return "no UTF-8"
-    except json.JSONDecodeError as error:
-        return f"no JSON: {error.msg} at character {error.pos + 1}"
-    except (ValueError, RecursionError):
-        return NO_REASON
-    return NO_REASON if isinstance(value, dict) else NO_OBJECT
+    memory = Memory.of(tree, lines, len(data))
+    # The last lines are copied, as there is nothing that could be read behind `data`.
+    cut = data.rfind(b"\n", 0, max(len(data) - PADDING_BYTES, 0)) + 1
+    rest = data[cut:]
+    if not rest.endswith(b"\n"):
+        rest += b"\n"
+    tail = np.frombuffer(rest + bytes(PADDING_BYTES), np.uint8)
+    bad = np.empty(lines * k.BAD_COLUMNS, np.int64)
+    table = bad.reshape(-1, k.BAD_COLUMNS)
+    state = np.zeros(k.STATES, np.int64)
+    stack = np.zeros((tree.depth + 1) * k.STACK_COLUMNS, np.int64)
+    saved = np.zeros(tree.levels, np.int64)
+    for array, first, size in ((np.frombuffer(data, np.uint8), 0, cut), (tail, cut, len(rest))):
+        base, known = array.ctypes.data, int(state[k.BAD_ROWS])
+        state[k.POSITION] = base
+        while True:
+            k.decode(
+                memory.words,
+                tree.keys,
+                base + size,
+                stack,
+                memory.rows,
+                saved,
+                memory.capacity,
+                memory.used,
+                bad,
+                state,
+            )
+            if state[k.STATUS] != k.GROW:
+                break
+            memory.grow(int(state[k.GROW_LEVEL]))
+        table[known : state[k.BAD_ROWS], [1, 2, 6, 7]] += first - base
+    found = table[: state[k.BAD_ROWS]]
+    records = Records(data, found[:, 1], found[:, 2], found[:, 3])
+    return memory.frame(), Left(found[:, 0], records, found[:, 4:])
