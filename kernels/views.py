@@ -140,3 +140,48 @@ def unproven_view(views: Any, buffers: Any, is_text: Any) -> Any:
         ):
             return i
     return -1
+
+
+@kernel
+def write_views(offsets: Any, data: Any, data_bytes: Any, is_text: Any, views: Any) -> Any:
+    """Write the views of values that stand one behind the other; the first unsound one, -1 if none is.
+
+    The views lead to one buffer, the data. What is unsound: an offset that leads out of it or back, and, if
+    it is to be text, any of it that is not UTF-8, in whichever value.
+
+    Shape   offsets: int32 or int64[n + 1]; data: its address; views: uint64[2 * n], written; returns int64
+    Null    the slots of nulls are written like the others
+    Cost    O(n + data_bytes)
+    """
+    first, last = np.int64(offsets[0]), np.int64(offsets[-1])
+    if (
+        first < 0
+        or last < first
+        or last > data_bytes
+        or (is_text and not is_utf8(data + first, last - first))
+    ):
+        return 0
+    end = first
+    for i in range(len(offsets) - 1):
+        start, end = end, np.int64(offsets[i + 1])
+        length = end - start
+        p = np.uint64(data + start)
+        if length < 0 or end > last or (is_text and length and load_byte(p) & np.uint64(0xC0) == 0x80):
+            return i
+        if length > INLINE_MAX:
+            views[2 * i] = np.uint64(length) | (load_half(p) << np.uint64(32))
+            views[2 * i + 1] = np.uint64(start) << np.uint64(32)
+        elif start + INLINE_MAX <= data_bytes:
+            low = (load_half(p) << np.uint64(32)) & ~_PADDINGS[length, 0]
+            views[2 * i] = np.uint64(length) | low
+            views[2 * i + 1] = load_word(p + np.uint64(4)) & ~_PADDINGS[length, 1]
+        else:
+            low, high = np.uint64(length), np.uint64(0)
+            for b in range(length):
+                byte = load_byte(p + np.uint64(b))
+                if b < 4:  # a word has room for so many behind the length
+                    low |= byte << np.uint64(32 + 8 * b)
+                else:
+                    high |= byte << np.uint64(8 * b - 32)
+            views[2 * i], views[2 * i + 1] = low, high
+    return -1

@@ -55,6 +55,7 @@ def steps() -> list[tuple[str, Callable[[], object]]]:
         ("decode_lines", _decode_lines),
         ("encode", _encode),
         ("unproven_view", _unproven_view),
+        ("write_views", _write_views),
         ("advance", lambda: clocks.advance(whole, frozen(np.zeros(0, dtype=np.uint32)), acc, acc)),
     ]
     return extremes + [(f"assign_{w}", partial(_assign, w)) for w in range(1, WORDS_MAX + 1)]
@@ -107,6 +108,12 @@ def _encode() -> None:
 
 def _unproven_view() -> None:
     views.unproven_view(frozen(np.zeros(2, dtype=np.uint64)), _integers(2).reshape(-1, 2), True)  # noqa: FBT003
+
+
+def _write_views() -> None:
+    for width in (np.int32, np.int64):
+        offsets = frozen(np.zeros(2, dtype=width))
+        views.write_views(offsets, 0, 0, True, np.zeros(2, dtype=np.uint64))  # noqa: FBT003
 
 
 def _intern() -> None:

@@ -5,6 +5,8 @@ import struct
 import polars as pl
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from arrowstream.connectors.files.arrow_frames import as_frame, sound
 
@@ -57,6 +59,43 @@ def test_categories_keep_what_they_are():
         [batch.column("x"), views(pa.string_view(), wild=True).slice(0, 2)], schema=batch.schema
     )
     assert as_frame(broken, enum.schema).schema == enum.schema
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    values=st.lists(st.none() | st.text(max_size=16) | st.sampled_from(["", "é" * 6, "é" * 7]), max_size=8),
+    kind=st.sampled_from([pa.string(), pa.large_string(), pa.binary(), pa.large_binary()]),
+    start=st.integers(0, 3),
+)
+def test_text_and_bytes_become_views(values, kind, start):
+    is_text = kind in {pa.string(), pa.large_string()}
+    given_values = values if is_text else [None if value is None else value.encode() for value in values]
+    array = pa.array(given_values, kind).slice(start)
+    batch = pa.RecordBatch.from_arrays([array], ["x"])
+    checked = sound(batch)
+    checked.validate(full=True)
+    if len(array):
+        assert checked.schema.field("x").type == (pa.string_view() if is_text else pa.binary_view())
+    frame = as_frame(batch, pl.Schema({"x": pl.String if is_text else pl.Binary}))
+    assert frame["x"].to_list() == given_values[start:]
+    assert frame["x"].null_count() == array.null_count
+
+
+def test_text_in_the_slot_of_a_null_need_not_be_text():
+    offsets = pa.py_buffer(struct.pack("<iiii", 0, 1, 3, 4))
+    array = pa.Array.from_buffers(
+        pa.string(), 3, [pa.py_buffer(b"\x05"), offsets, pa.py_buffer(b"a\xff\xffb")]
+    )
+    batch = pa.RecordBatch.from_arrays([array], ["x"])
+    assert as_frame(batch, pl.Schema({"x": pl.String}))["x"].to_list() == ["a", None, "b"]
+
+
+def test_a_wrong_number_of_nulls_is_refused():
+    for kind in (pa.string(), pa.string_view()):
+        array = pa.array(["a", None, "b"], kind)
+        lying = pa.Array.from_buffers(kind, 3, array.buffers(), null_count=2)
+        with pytest.raises(pa.ArrowInvalid, match="null"):
+            sound(pa.RecordBatch.from_arrays([lying], ["x"]))
 
 
 def test_what_is_damaged_is_refused():

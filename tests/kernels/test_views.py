@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrowstream.kernels.views import INLINE_MAX, unproven_view
+from arrowstream.kernels.views import INLINE_MAX, unproven_view, write_views
 
 VALUES = st.text(max_size=20) | st.sampled_from(["a" * 12, "a" * 13, "é" * 6, "é" * 9, "😀" * 3, "😀" * 5])
 
@@ -106,3 +106,35 @@ def test_many_views_of_the_same_long_text():
     text = "é" * 500_000
     views = struct.pack("<I4sII", 1_000_000, "éé".encode(), 0, 0) * 100_000  # 100 GB of text
     assert looked_at(views, [text.encode()], is_text=True) == -1
+
+
+def made(offsets, data, *, is_text):
+    """The values that the views lead to, and the first unsound one."""
+    held = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+    views = np.full(2 * (len(offsets) - 1), 2**64 - 1, np.uint64)
+    first_bad = write_views(offsets, held.ctypes.data, len(data), is_text, views)
+    if first_bad >= 0:
+        return None
+    assert first_unsound(views.tobytes(), [data], is_text=is_text) == -1
+    buffers = [None, pa.py_buffer(views), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary_view(), len(offsets) - 1, buffers).to_pylist()
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    values=st.lists(VALUES.map(str.encode) | st.binary(max_size=20), min_size=1, max_size=5),
+    width=st.sampled_from([np.int32, np.int64]),
+    is_text=st.booleans(),
+    change=st.none()
+    | st.tuples(st.integers(0, 5), st.integers(-3, 90) | st.sampled_from([-(2**31), 2**31 - 1])),
+)
+def test_views_are_made_of_sound_values_only(values, width, is_text, change):
+    offsets = np.cumsum([0, *map(len, values)]).astype(width)
+    if change is not None:
+        offsets[change[0] % len(offsets)] = change[1]
+    data = b"".join(values)
+    places = list(zip(offsets.tolist(), offsets.tolist()[1:], strict=False))
+    expected = [data[start:end] for start, end in places]
+    is_sound = all(0 <= start <= end <= len(data) for start, end in places)
+    is_sound = is_sound and (not is_text or all(map(decodes, expected)))
+    assert made(offsets, data, is_text=is_text) == (expected if is_sound else None)
