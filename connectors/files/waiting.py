@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
     from arrowstream.connectors.files.watch import Seen
 
+GRACE_S = 5.0
+"""How long a file that looks like the beginning of another one may be a copy that is just being made."""
+
+SETTLE_S = 1.0
+"""How long a file that is read as a whole must not have changed, if its end does not say that it is one."""
+
+INVALID_S = 10.0
+"""How long a file that cannot be read must not have changed before it counts as damaged."""
+
+RETIRE_S = 60.0
+"""How long a file that is not found any more is held open after it has last grown."""
+
 _DAY_S = 86400.0
 
 

@@ -15,7 +15,7 @@ from system.followed_log import Log, Reading
 
 from arrowstream.config import DEAD
 from arrowstream.connectors.files import finished as finished_module
-from arrowstream.connectors.files import follower as follower_module
+from arrowstream.connectors.files import waiting as waiting_module
 from arrowstream.connectors.files import watch as watch_module
 from arrowstream.connectors.files.columnar import ParquetFormat
 from arrowstream.connectors.files.csv import CsvFormat
@@ -30,9 +30,9 @@ SCHEMA = {"n": pl.Int64}
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(follower_module, "SETTLE_S", 0.1)
-    monkeypatch.setattr(follower_module, "INVALID_S", 0.6)
-    monkeypatch.setattr(follower_module, "RETIRE_S", 0.2)
+    monkeypatch.setattr(waiting_module, "SETTLE_S", 0.1)
+    monkeypatch.setattr(waiting_module, "INVALID_S", 0.6)
+    monkeypatch.setattr(waiting_module, "RETIRE_S", 0.2)
     monkeypatch.setattr(watch_module, "LOOK_S", 0.1)
 
 

@@ -19,7 +19,7 @@ from arrowstream.connectors.files.options import FileOptions
 from arrowstream.errors import ConnectorError, PlanError
 
 SCHEMA = {"n": pl.Int64}
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_an_object_that_is_replaced_between_being_seen_and_read(s3):
 @pytest.mark.parametrize("up", [True, False])
 def test_an_object_that_is_replaced_while_it_is_read(s3, up, caplog, monkeypatch):
     """What was handed on stays; the rest of the old bytes cannot be had; the new ones are an object."""
-    monkeypatch.setattr("arrowstream.connectors.files.follower.GRACE_S", 0.1)
+    monkeypatch.setattr("arrowstream.connectors.files.waiting.GRACE_S", 0.1)
     schema = {"n": pl.Int64, "text": pl.String}
     bucket = Bucket(s3, file_format=ParquetFormat(), schema=schema)
     old = pl.DataFrame({"n": range(40)}, schema=SCHEMA).with_columns(

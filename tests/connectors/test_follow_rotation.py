@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from system.followed_log import Log, Reading
 
-from arrowstream.connectors.files import follower as follower_module
+from arrowstream.connectors.files import waiting as waiting_module
 from arrowstream.connectors.files import whereabouts as whereabouts_module
 from arrowstream.connectors.files.csv import CsvFormat
 
@@ -26,8 +26,8 @@ def log(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(follower_module, "SETTLE_S", 0.05)
-    monkeypatch.setattr(follower_module, "GRACE_S", 0.4)
+    monkeypatch.setattr(waiting_module, "SETTLE_S", 0.05)
+    monkeypatch.setattr(waiting_module, "GRACE_S", 0.4)
 
 
 def test_lines_come_as_they_are_written(log):
@@ -288,7 +288,7 @@ def test_a_hole_at_the_beginning_is_no_line(log):
 
 
 def test_a_copy_that_is_still_being_made_waits(log, monkeypatch):
-    monkeypatch.setattr(follower_module, "GRACE_S", 60.0)
+    monkeypatch.setattr(waiting_module, "GRACE_S", 60.0)
     if log.pattern != "a.log*":
         pytest.skip("the copy does not match")
     with Reading(log) as reading:
@@ -390,7 +390,7 @@ def test_a_header_that_is_not_whole_yet(tmp_path):
 
 
 def test_the_last_line_of_a_file_that_has_gone_needs_no_newline(log, monkeypatch):
-    monkeypatch.setattr(follower_module, "RETIRE_S", 0.2)
+    monkeypatch.setattr(waiting_module, "RETIRE_S", 0.2)
     with Reading(log) as reading:
         with (log.folder / "a.log").open("a") as file:
             log.write(1)
@@ -418,7 +418,7 @@ def test_a_position_in_the_middle_of_a_batch(log):
 
 def test_positions_are_small_after_months(tmp_path, monkeypatch):
     monkeypatch.setattr(whereabouts_module, "GONE_MAX", 5)
-    monkeypatch.setattr(follower_module, "RETIRE_S", 0.0)
+    monkeypatch.setattr(waiting_module, "RETIRE_S", 0.0)
     log = Log(tmp_path, "a.log*")
     with Reading(log) as reading:
         for number in range(30):
