@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 WINDOWS = ("tumbling", "hopping", "string_key", "two_keys", "high_cardinality", "checkpoint", "scale")
 FORMATS = ("parquet", "ipc", "csv", "ndjson", "avro")
-QUESTIONS = (*WINDOWS, *(f"read_{name}" for name in FORMATS), *(f"write_{name}" for name in FORMATS))
+QUESTIONS = (
+    *WINDOWS,
+    *(f"read_{name}" for name in FORMATS),
+    *(f"write_{name}" for name in FORMATS),
+    "bad_csv",
+)
 ROWS = 20_000_000
 
 

@@ -90,7 +90,7 @@ class Letters:
                 self.from_source += dead
             if self._source_read:
                 self._gather(frame.filter(~is_row))
-            frame = frame.filter(is_row)
+            return without(frame, (DEAD,)).filter(is_row)
         return without(frame, (DEAD,))
 
     def _gather(self, dead: pl.DataFrame) -> None:

@@ -26,6 +26,7 @@ BOM = b"\xef\xbb\xbf"
 RECORD_BYTES_MAX = 64 << 20
 """A record that does not end within this is an error: it has to be held in memory as a whole."""
 
+_RETURN = 13
 _THREADS_MAX = 8
 _COUNTED_BYTES = 1 << 16  # at once: in the cache of one core
 _ORIGINAL_BYTES_MAX = 1 << 20  # of a bad record that are handed on
@@ -240,8 +241,9 @@ class Records:
         starts = np.zeros(len(ends), np.int64)
         starts[1:] = ends[:-1] + 1
         lines = np.arange(len(ends)) if quotes is None else np.searchsorted(breaks, starts)
-        has_return = (ends > starts) & (array[np.maximum(ends, 1) - 1] == 13)
-        return cls(data, starts, ends - has_return, lines)
+        if b"\r" in data:
+            ends = ends - ((ends > starts) & (array[np.maximum(ends, 1) - 1] == _RETURN))
+        return cls(data, starts, ends, lines)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -261,19 +263,31 @@ class Records:
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined)]
         return pl.Series(pa.Array.from_buffers(pa.large_binary(), len(self), buffers), dtype=pl.Binary)
 
-    def joined(self) -> bytes:
-        """As bytes of their own, each with a newline behind it; neighbours are copied together."""
+    def joined(self, stands_in: np.ndarray[Any, Any] | None = None, stand_in: bytes = b"") -> bytes:
+        """As bytes of their own, each with a newline behind it; neighbours are copied together.
+
+        In the place of some there is another record.
+
+        Shape   stands_in: bool[n]
+        """
         if not len(self):
             return b""
         view = memoryview(self.data)
         gaps = self.starts[1:] - self.ends[:-1]
-        returns = np.frombuffer(self.data, np.uint8)[self.ends[:-1]] == 13
-        apart = np.flatnonzero((gaps > 1) & ~((gaps == 2) & returns))
-        firsts = self.starts[np.append(0, apart + 1)].tolist()
-        lasts = self.ends[np.append(apart, len(self) - 1)].tolist()
+        apart = gaps > 1
+        if b"\r" in self.data:
+            returns = np.frombuffer(self.data, np.uint8)[self.ends[:-1]] == _RETURN
+            apart &= ~((gaps == len(b"\r\n")) & returns)
+        if stands_in is not None:
+            apart |= stands_in[1:] | stands_in[:-1]
+        ends = np.flatnonzero(apart)
+        begins = np.append(0, ends + 1)
+        firsts = self.starts[begins].tolist()
+        lasts = self.ends[np.append(ends, len(self) - 1)].tolist()
+        others = [False] * len(firsts) if stands_in is None else stands_in[begins].tolist()
         pieces: list[bytes | memoryview] = []
-        for first, last in zip(firsts, lasts, strict=True):
-            pieces += (view[first:last], b"\n")
+        for first, last, other in zip(firsts, lasts, others, strict=True):
+            pieces += (stand_in if other else view[first:last], b"\n")
         return b"".join(pieces)
 
 

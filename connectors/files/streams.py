@@ -212,3 +212,16 @@ def interleaved(rows: pl.DataFrame, row_of: np.ndarray[Any, Any], letters: pl.Se
     where = pl.Series(row_of).set(pl.Series(is_dead), None)
     which = pl.Series(np.cumsum(is_dead) - 1).set(pl.Series(~is_dead), None)
     return rows.select(pl.all().gather(where)).with_columns(letters.alias(DEAD).gather(which))
+
+
+def with_dead_at(places: np.ndarray[Any, Any], rows: pl.DataFrame, letters: pl.Series) -> pl.DataFrame:
+    """Rows, of which those at some places are dead slots: whatever they hold, it is not shown.
+
+    Shape   places: int64[m], ascending; rows: [n]; letters: one of DEAD_DTYPE a place; returns [n], with DEAD
+    """
+    is_dead = np.zeros(rows.height, np.bool_)
+    is_dead[places] = True
+    which = pl.Series(np.cumsum(is_dead) - 1).set(pl.Series(~is_dead), None)
+    return rows.select(pl.when(pl.Series(~is_dead)).then(pl.all())).with_columns(
+        letters.alias(DEAD).gather(which)
+    )

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from arrowstream.connectors.files.lines import first_failing
 from arrowstream.errors import PlanError
@@ -29,13 +28,17 @@ _ASCII_END = 128
 _DECIMAL_DIGITS = 38
 _BLANKS = " \t"  # that PyArrow takes off numbers, dates and times
 _HEXADECIMAL = "[xX]"  # PyArrow reads 0xFF… as a negative number
-_CLOCK = r"([01]\d|2[0-3])(:[0-5]\d(:[0-5]\d(\.\d{1,9})?)?)?"
-_TIMESTAMP = rf"^\d{{4}}-\d\d-\d\d([T ]{_CLOCK}([zZ]|[+-]\d\d(:?\d\d)?)?)?$"
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_HOUR, _SIXTIETH = "([01][0-9]|2[0-3])", "[0-5][0-9]"
+_ZONE = "(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
+_SUBSECOND_DIGITS = {"ms": 3, "us": 6, "ns": 9}
 _DATE, _DATE_CHARACTERS = "%Y-%m-%d", 10
 _TIME = r"^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$"
 _INTEGER = r"^\s*-?\d+\s*$"
 _EPOCH = "1970-01-01T"
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_INTEGER_FORM = "^-?[0-9]+$"
+_FLOAT_FORM = rf"{_NUMBER}|^[+-]?[nNiI]"  # nan and inf are written in several ways
 
 _UNREADABLE = {
     pl.Duration: "read it as pl.Int64 or pl.String",
@@ -102,10 +105,13 @@ def decoded(content: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
     """
     bad = np.zeros(len(content), np.bool_)
     array = content.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if not _casts(array, pa.large_string()):
-        for row in _not_ascii(array).tolist():
-            bad[row] = not _is_utf8(content[row])
-    return pl.Series(content.name, _masked(array, bad).cast(pa.large_string()), pl.String), bad
+    try:
+        text = array.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        rows = _not_ascii(array)
+        bad[rows] = [not _is_utf8(value) for value in content.gather(rows).to_list()]
+        text = _masked(array, bad).cast(pa.large_string())
+    return pl.Series(content.name, text, pl.String), bad
 
 
 def inferred(text: pl.Series, *, dates: bool) -> pl.DataType:
@@ -181,17 +187,14 @@ def _cast(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[An
     else:
         target = arrow_type(dtype)
     assert target is not None, "the other types are converted by Polars"
-    wrong = np.zeros(len(text), np.bool_)
     array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
     try:
-        values = array.cast(target)
+        typed, wrong = pl.Series(array.cast(target)), np.zeros(len(text), np.bool_)
     except pa.ArrowInvalid:
         if not isinstance(dtype, pl.Datetime):
             text = text.str.strip_chars(_BLANKS)
             array = text.to_arrow(compat_level=pl.CompatLevel.oldest())
-        wrong = _refused(array, text, dtype, target)
-        values = _masked(array, wrong).cast(target)
-    typed = pl.Series(values)
+        typed, wrong = _cast_some(text, array, dtype, target)
     if isinstance(dtype, pl.Decimal) and dtype.precision < _DECIMAL_DIGITS:
         # PyArrow takes integers for which there is no room in front of the point.
         too_large = typed.abs() >= Decimal(10) ** (dtype.precision - dtype.scale)
@@ -200,16 +203,85 @@ def _cast(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[An
     return typed.cast(dtype), wrong
 
 
-def _refused(
-    array: pa.Array, text: pl.Series, dtype: pl.DataType, target: pa.DataType
-) -> np.ndarray[Any, Any]:
-    """Which texts PyArrow's cast does not take: first among those that look bad, then among all others."""
-    wrong = np.zeros(len(array), np.bool_)
-    looks_bad = (_looks_bad(text, dtype) & text.is_not_null()).to_numpy()
-    for asked in (np.flatnonzero(looks_bad), np.flatnonzero(~looks_bad)):
-        some = array.take(pa.array(asked))
-        wrong[asked[list(first_failing(some, lambda part: _casts(part, target)))]] = True
-    return wrong
+def _cast_some(
+    text: pl.Series, array: pa.LargeStringArray, dtype: pl.DataType, target: pa.DataType
+) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """Cast what PyArrow takes. A guess says which texts it does not; it is asked about all others at once."""
+    for guess in (_looks_bad, _is_refused):
+        suspects = guess(text, array, dtype)
+        try:
+            values = pl.Series(_masked(array, suspects).cast(target))
+            break
+        except pa.ArrowInvalid:
+            continue
+    else:
+        suspects, values = np.ones(len(text), np.bool_), pl.Series(pa.nulls(len(text), target))
+    asked = np.flatnonzero(suspects)
+    some = array.take(pa.array(asked))
+    wrong = _is_refused(text.gather(asked), some, dtype)
+    others = np.flatnonzero(~wrong)
+    parts = some.take(pa.array(others))
+    wrong[others[list(first_failing(parts, lambda part: _casts(part, target)))]] = True
+    suspects[asked] = wrong
+    if not wrong.all():
+        values = values.scatter(asked, pl.Series(_masked(some, wrong).cast(target)))
+    return values, suspects
+
+
+def _looks_bad(text: pl.Series, array: pa.LargeStringArray, dtype: pl.DataType) -> np.ndarray[Any, Any]:
+    """A quick guess.
+
+    Shape   returns bool[n]
+    Null    False
+    """
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        bad: np.ndarray[Any, Any] = text.is_not_null().to_numpy() & ~_has_form_of_date(array)
+        return bad
+    if isinstance(dtype, pl.Decimal):
+        return _is_refused(text, array, dtype)
+    return _lost(text, text.cast(dtype, strict=False))
+
+
+def _has_form_of_date(array: pa.LargeStringArray) -> np.ndarray[Any, Any]:
+    """Whether signs stand in the right places: of 0000-00-00, and T or a blank behind it."""
+    _, offsets, content = array.buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    starts, sizes = ends[:-1], np.diff(ends)
+    letters = np.zeros(int(ends[-1]) + _DATE_CHARACTERS + 1, np.uint8)
+    letters[: ends[-1]] = np.frombuffer(content or b"", np.uint8)[: ends[-1]]
+    dashes = (letters[starts + 4] == ord("-")) & (letters[starts + 7] == ord("-"))
+    behind = letters[starts + _DATE_CHARACTERS]
+    is_day = sizes == _DATE_CHARACTERS
+    is_longer = (sizes > _DATE_CHARACTERS) & ((behind == ord("T")) | (behind == ord(" ")))
+    found: np.ndarray[Any, Any] = dashes & (is_day | is_longer)
+    return found
+
+
+def _is_refused(text: pl.Series, _: pa.LargeStringArray, dtype: pl.DataType) -> np.ndarray[Any, Any]:
+    """Which texts PyArrow does not take for sure: they do not have the form that it reads.
+
+    Shape   returns bool[n]
+    Null    False
+    """
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        form = _timestamp_form(dtype) if isinstance(dtype, pl.Datetime) else _DAY
+        day = text.str.slice(0, _DATE_CHARACTERS).str.to_date(_DATE, strict=False)
+        bad = ~text.str.contains(f"^{form}$") | day.is_null()
+    elif dtype.is_integer():
+        low, high = pl.select(low=dtype.min(), high=dtype.max()).row(0)  # type: ignore[attr-defined]
+        number = text.cast(pl.Int128, strict=False)
+        bad = ~text.str.contains(_INTEGER_FORM) | ~number.is_between(low, high).fill_null(value=True)
+    elif dtype.is_float():
+        bad = ~text.str.contains(_FLOAT_FORM)
+    else:
+        assert isinstance(dtype, pl.Decimal)
+        bad = ~text.str.contains(_NUMBER) | text.str.contains(rf"^[^eE]*\.[0-9]{{{dtype.scale}}}[0-9]*[1-9]$")
+    return (bad & text.is_not_null()).to_numpy(writable=True)
+
+
+def _timestamp_form(dtype: pl.Datetime) -> str:
+    clock = rf"[T ]{_HOUR}(:{_SIXTIETH}(:{_SIXTIETH}(\.[0-9]{{1,{_SUBSECOND_DIGITS[dtype.time_unit]}}})?)?)?"
+    return f"{_DAY}({clock})?" if dtype.time_zone is None else f"{_DAY}{clock}{_ZONE}"
 
 
 def _casts(array: pa.Array, target: pa.DataType) -> bool:
@@ -218,17 +290,6 @@ def _casts(array: pa.Array, target: pa.DataType) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _looks_bad(text: pl.Series, dtype: pl.DataType) -> pl.Series:
-    if isinstance(dtype, pl.Datetime):
-        day = text.str.slice(0, _DATE_CHARACTERS).str.to_date(_DATE, strict=False)
-        return ~text.str.contains(_TIMESTAMP) | day.is_null()
-    if isinstance(dtype, pl.Date):
-        return text.str.to_date(_DATE, strict=False).is_null()
-    if dtype.is_integer() or dtype.is_float():
-        return text.cast(dtype, strict=False).is_null() | text.str.starts_with("+")
-    return ~text.str.contains(_NUMBER)
 
 
 def _lost(text: pl.Series, values: pl.Series) -> np.ndarray[Any, Any]:
@@ -252,6 +313,10 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _masked(array: pa.Array, wrong: np.ndarray[Any, Any]) -> pa.Array:
-    if not wrong.any():
-        return array
-    return pc.call_function("if_else", [pa.array(wrong), pa.scalar(None, array.type), array])
+    """The array with nulls in some places; what they hold is not copied."""
+    valid = np.zeros(array.offset + len(array), np.bool_)
+    valid[array.offset :] = ~wrong
+    if array.null_count:
+        valid[array.offset :] &= array.is_valid().to_numpy(zero_copy_only=False)
+    buffers = [pa.py_buffer(np.packbits(valid, bitorder="little")), *array.buffers()[1:]]
+    return pa.Array.from_buffers(array.type, len(array), buffers, offset=array.offset)

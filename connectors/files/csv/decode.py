@@ -16,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from arrowstream.connectors.files.csv.quotes import scan
-from arrowstream.connectors.files.lines import Records, all_but, shown, with_errors
-from arrowstream.connectors.files.streams import Block
+from arrowstream.connectors.files.csv.quotes import field_counts, scan
+from arrowstream.connectors.files.lines import Records, all_but, dead_letters, shown
+from arrowstream.connectors.files.streams import Block, with_dead_at
 from arrowstream.connectors.files.text import FALSE, TRUE, arrow_type, converted, decoded
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _NO_ROWS = "Empty CSV file"
 _BINARY = pa.binary()
 _CHUNK_BYTES_MIN = 1 << 16
 _NEWLINE, _RETURN = 10, 13
-_NO_SLOTS = np.zeros(0, np.int64)
 _PAIRS_AT_ONCE = 1 << 17
 
 
@@ -81,17 +80,23 @@ class Dialect:
         return text.str.replace_many([",", "."], [".", "?"]) if self.decimal_comma else text
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """Rows of some records with the same number of fields.
+class _MisshapenError(Exception):
+    """A record has more or fewer fields than the others."""
 
-    `wrong` says what is bad in rows of `frame`, `misshapen` how many fields other records have; both count
-    records from 0, `wrong` those without the misshapen ones.
-    """
 
-    frame: pl.DataFrame
-    wrong: dict[int, str]
-    misshapen: dict[int, int]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bad:
+    """Bad records, which of the slots they are, and what is wrong with each."""
+
+    places: np.ndarray[Any, Any]
+    records: Records
+    errors: list[str]
+
+    @classmethod
+    def of(cls, records: Records, errors: Mapping[int, str]) -> _Bad:
+        """Of all records, by their places."""
+        places = np.sort(np.fromiter(errors, np.int64, len(errors)))
+        return cls(places, records.take(places), [errors[place] for place in places.tolist()])
 
 
 class CsvDecoder:
@@ -120,11 +125,7 @@ class CsvDecoder:
         self._arrow = {name: arrow_type(dtype) for name, dtype in self._types.items()}
         self._as_text = {name for name in columns if self._is_text_always(name)}
         self._integers = {name for name, dtype in self._types.items() if dtype.is_integer()} - self._as_text
-        self._collects = False  # misshapen records, since one was met
-        stand_in = next(
-            sign for sign in b"?_." if sign not in (dialect.separator + (dialect.quote or "")).encode()
-        )
-        self._image = bytes(range(128)) + bytes([stand_in]) * 128
+        self._counts = False  # the fields of every record, since one was misshapen
 
     def find(self, data: bytes, at_end: bool) -> Quoting:  # noqa: FBT001 - see `cut`
         """Where records end."""
@@ -143,41 +144,54 @@ class CsvDecoder:
 
     def block(self, piece: Cut[Quoting]) -> Block:
         """Rows and dead slots of a piece."""
-        rows, slots, records, errors = self._rows(piece)
-        if records is not None:
-            rows = with_errors(
-                rows,
-                slots,
-                self._unswapped(records),
-                errors,
+        rows, bad = self._rows(piece)
+        if bad is not None:
+            letters = dead_letters(
+                self._unswapped(bad.records),
+                bad.errors,
                 first_line=piece.line,
                 path=self._path,
                 on_error=self._on_error,
             )
+            rows = with_dead_at(bad.places, rows, letters)
         return Block(rows, piece.resume)
 
     def rows(self, piece: Cut[Quoting]) -> pl.DataFrame:
         """The good rows of a piece."""
-        rows, slots, records, errors = self._rows(piece)
-        return rows if records is None else rows.filter(pl.Series(all_but(len(records), errors)[slots]))
+        rows, bad = self._rows(piece)
+        return rows if bad is None else rows.filter(pl.Series(all_but(rows.height, bad.places)))
 
-    def _rows(
-        self, piece: Cut[Quoting]
-    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any], Records | None, dict[int, str]]:
-        """Rows and their slots, bad ones among them; records of all slots, if any is bad; what is wrong."""
-        data, errors = piece.data, {}
-        records = None
-        if piece.found.malformed or self._has_comments(data) or _has_lone_return(data):
-            records = self._records(piece)
-            errors = self._no_records(records, piece.found)
-            data = records.take(all_but(len(records), errors)).joined()
-        part = self._part(data, self._names)
-        if not (errors or part.wrong or part.misshapen):
-            return part.frame, _NO_SLOTS, None, {}
-        records = self._records(piece) if records is None else records
-        slots = np.flatnonzero(all_but(len(records), errors))
-        rows, slots = self._with_ragged(part, records, slots, errors)
-        return rows, slots, records if errors else None, errors
+    def _rows(self, piece: Cut[Quoting]) -> tuple[pl.DataFrame, _Bad | None]:
+        """One row for each slot, whatever it may be in bad ones; and which are bad, if any is."""
+        data = piece.data
+        if not (self._counts or piece.found.malformed or self._has_comments(data) or _has_lone_return(data)):
+            try:
+                rows, errors = self._parsed(data, self._names)
+            except _MisshapenError:
+                self._counts = True
+            else:
+                return rows, _Bad.of(self._records(piece), errors) if errors else None
+        records = self._records(piece)
+        errors = self._no_records(records, piece.found)
+        fields = field_counts(records, piece.found.quotes, ord(self._dialect.separator))
+        stands_in = fields != len(self._names)
+        stands_in[list(errors)] = True
+        data = records.joined(stands_in, self._dialect.separator.encode() * (len(self._names) - 1))
+        rows, wrong = self._parsed(data, self._names)
+        assert rows.height == len(records), "each record is a row"
+        misshapen = np.flatnonzero(stands_in & all_but(len(records), errors))
+        errors |= wrong
+        if self._dialect.ragged:
+            rows = self._with_ragged(rows, records, misshapen, fields, errors)
+        else:
+            told = {
+                count: f"{count} field{'s' * (count != 1)} instead of {len(self._names)}"
+                for count in np.unique(fields[misshapen]).tolist()
+            }
+            errors |= zip(
+                misshapen.tolist(), (told[count] for count in fields[misshapen].tolist()), strict=True
+            )
+        return rows, _Bad.of(records, errors) if errors else None
 
     def _unswapped(self, records: Records) -> Records:
         swap = self._dialect.swap
@@ -186,30 +200,25 @@ class CsvDecoder:
         return Records(records.data.translate(swap), records.starts, records.ends, records.lines)
 
     def _with_ragged(
-        self, part: _Part, records: Records, slots: np.ndarray[Any, Any], errors: dict[int, str]
-    ) -> tuple[pl.DataFrame, np.ndarray[Any, Any]]:
-        """All rows and their slots; what is wrong with records of `slots` is added to `errors`."""
-        frames, places = [part.frame], [slots[all_but(len(slots), part.misshapen)]]
-        errors.update((int(places[0][row]), error) for row, error in part.wrong.items())
-        by_fields: dict[int, list[int]] = {}
-        for record, fields in part.misshapen.items():
-            slot = int(slots[record])
-            if self._dialect.ragged:
-                by_fields.setdefault(fields, []).append(slot)
-            else:
-                errors[slot] = f"{fields} field{'s' * (fields != 1)} instead of {len(self._names)}"
-        for fields, found in by_fields.items():
+        self,
+        rows: pl.DataFrame,
+        records: Records,
+        misshapen: np.ndarray[Any, Any],
+        fields: np.ndarray[Any, Any],
+        errors: dict[int, str],
+    ) -> pl.DataFrame:
+        """The rows, with those of misshapen records in their places; what is wrong goes to `errors`."""
+        frames, row_of = [rows], np.arange(len(records))
+        for count in np.unique(fields[misshapen]).tolist():
+            places = misshapen[fields[misshapen] == count]
+            row_of[places] = np.arange(len(places)) + sum(frame.height for frame in frames)
             extra = [
-                f"{'_' * max(map(len, self._names))}{index}" for index in range(fields - len(self._names))
+                f"{'_' * max(map(len, self._names))}{index}" for index in range(count - len(self._names))
             ]
-            same = self._part(records.take(np.array(found)).joined(), [*self._names[:fields], *extra])
-            frames.append(same.frame)
-            places.append(np.array(found))
-            errors.update((found[row], error) for row, error in same.wrong.items())
-        if len(frames) == 1:
-            return frames[0], places[0]
-        order = np.argsort(np.concatenate(places))
-        return pl.concat(frames)[order], np.concatenate(places)[order]
+            same, wrong = self._parsed(records.take(places).joined(), [*self._names[:count], *extra])
+            frames.append(same)
+            errors.update((int(places[row]), error) for row, error in wrong.items())
+        return rows if len(frames) == 1 else pl.concat(frames)[row_of]
 
     def _records(self, piece: Cut[Quoting]) -> Records:
         """Those that are slots: no comments, and empty ones only where they are a null."""
@@ -243,14 +252,18 @@ class CsvDecoder:
         comment = self._dialect.comment
         return comment is not None and (data.startswith(comment) or b"\n" + comment in data)
 
-    def _part(self, data: bytes, names: Sequence[str]) -> _Part:
-        """Parse records that are well formed."""
+    def _parsed(self, data: bytes, names: Sequence[str]) -> tuple[pl.DataFrame, dict[int, str]]:
+        """Rows of records that are well formed, and what is wrong with some of them.
+
+        Raises
+        ------
+        _MisshapenError
+            One has another number of fields.
+        """
         as_text = set(self._as_text)  # other threads may add to it meanwhile
         if self._integers - as_text and _has_hexadecimal(data):
             as_text |= self._integers
         text = pa.string() if data.isascii() else _BINARY
-        misshapen: dict[int, int] = {}
-        collects = self._collects
         while True:
             reading = {
                 name: text if name in as_text else self._arrow[name] or text
@@ -258,53 +271,19 @@ class CsvDecoder:
                 if name in names
             }
             try:
-                table = self._parsed(data, names, reading, misshapen if collects else None)
-                break
+                return self._typed(self._read(data, names, reading), as_text)
             except pa.ArrowInvalid as error:
                 if (column := _COLUMN.match(str(error))) is not None:
                     self._as_text.add(names[int(column[1])])
                     as_text = as_text | self._as_text
-                elif str(error).startswith(_MISSHAPEN) and not collects:
-                    self._collects = collects = True
+                elif str(error).startswith(_MISSHAPEN):
+                    raise _MisshapenError from error
                 elif str(error).startswith(_NO_ROWS):
-                    return _Part(pl.DataFrame(schema=self._types), {}, misshapen)
+                    return pl.DataFrame(schema=self._types), {}
                 else:
                     raise
-        return self._typed(table, as_text, misshapen)
 
-    def _parsed(
-        self,
-        data: bytes,
-        names: Sequence[str],
-        reading: Mapping[str, pa.DataType],
-        misshapen: dict[int, int] | None,
-    ) -> pa.Table:
-        """Read records; those with another number of fields are left out and collected, if they may."""
-        if misshapen is None:
-            return self._read(data, names, reading)
-        misshapen.clear()
-        if _is_utf8(data):
-            return self._read(data, names, reading, misshapen)
-        # PyArrow cannot call back about a record that is no text: look for them in an image that is.
-        self._read(data.translate(self._image), names, {names[0]: pa.binary()}, misshapen)
-        if misshapen:
-            records = Records.of(data, self.find(data, at_end=True).quotes)
-            records = records.take(records.ends > records.starts) if len(names) > 1 else records
-            data = records.take(all_but(len(records), misshapen)).joined()
-        return self._read(data, names, reading)
-
-    def _read(
-        self,
-        data: bytes,
-        names: Sequence[str],
-        reading: Mapping[str, pa.DataType],
-        misshapen: dict[int, int] | None = None,
-    ) -> pa.Table:
-        def collect(row: pc.InvalidRow) -> str:
-            assert misshapen is not None, "else it is not called"
-            misshapen[row.number - 1] = row.actual_columns
-            return "skip"
-
+    def _read(self, data: bytes, names: Sequence[str], reading: Mapping[str, pa.DataType]) -> pa.Table:
         dialect = self._dialect
         return pc.read_csv(
             pa.BufferReader(data),
@@ -316,7 +295,6 @@ class CsvDecoder:
                 delimiter=dialect.separator,
                 quote_char=dialect.quote or False,
                 ignore_empty_lines=len(self._names) > 1,
-                invalid_row_handler=None if misshapen is None else collect,
             ),
             convert_options=pc.ConvertOptions(
                 column_types=reading,
@@ -332,7 +310,7 @@ class CsvDecoder:
             ),
         )
 
-    def _typed(self, table: pa.Table, as_text: set[str], misshapen: dict[int, int]) -> _Part:
+    def _typed(self, table: pa.Table, as_text: set[str]) -> tuple[pl.DataFrame, dict[int, str]]:
         """Convert what was read as text, and mark what is none of its type."""
         wrong: dict[int, str] = {}
         columns = []
@@ -360,7 +338,7 @@ class CsvDecoder:
             if isinstance(dtype, pl.String):
                 column = self._dialect.unswapped(column)
             columns.append(column.alias(name))
-        return _Part(pl.DataFrame(columns), wrong, misshapen)
+        return pl.DataFrame(columns), wrong
 
     def _decoded(self, column: pl.Series) -> tuple[pl.Series, np.ndarray[Any, Any]]:
         """Text, and which bytes are none; something in their place if the file may have such: few are."""
@@ -380,16 +358,6 @@ class CsvDecoder:
             or name in self._dialect.column_nulls
             or (self._dialect.lossy and isinstance(dtype, pl.String))
         )
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _has_hexadecimal(data: bytes) -> bool:
@@ -418,6 +386,8 @@ def _has_lone_return(data: bytes) -> bool:
 
 def _with_lone_return(records: Records, quotes: np.ndarray[Any, Any] | None) -> list[int]:
     """Records that PyArrow would take for two."""
+    if b"\r" not in records.data:
+        return []
     array = np.frombuffer(records.data, np.uint8)
     places = np.flatnonzero(array == _RETURN)
     follows = array[np.minimum(places + 1, len(array) - 1)] == _NEWLINE

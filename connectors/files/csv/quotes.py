@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arrowstream.connectors.files.lines import RECORD_BYTES_MAX
 
+if TYPE_CHECKING:
+    from arrowstream.connectors.files.lines import Records
+
 GOES_ON = "a quoted field goes on behind its closing quote"
 NOT_CLOSED = "a quoted field is not closed"
 
 _NEWLINE, _RETURN = 10, 13
+_WORD_BITS, _WORD_SHIFT = 64, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,51 @@ def _even_end(data: bytes, quotes: np.ndarray[Any, Any], *, at_end: bool) -> int
         return len(data) if len(quotes) % 2 == 0 else None
     end = data.rfind(b"\n") + 1
     return end if np.searchsorted(quotes, end) % 2 == 0 else None
+
+
+def field_counts(
+    records: Records, quotes: np.ndarray[Any, Any] | None, separator: int
+) -> np.ndarray[Any, Any]:
+    """How many fields each record has: separators in quotes are none.
+
+    Shape   quotes: int64[..], every other one opens; returns int64[n]
+    """
+    separators = _Marks.of(records.data, separator)
+    counts: np.ndarray[Any, Any] = separators.between(records.starts, records.ends) + 1
+    if quotes is not None:
+        opening, closing = quotes[: len(quotes) // 2 * 2 : 2], quotes[1::2]
+        inside = np.append(0, np.cumsum(separators.between(opening, closing)))
+        first, last = (np.searchsorted(opening, places) for places in (records.starts, records.ends))
+        counts -= inside[last] - inside[first]
+    return counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Marks:
+    """Where one byte is: a bit for each place, and how many there are before each 64 of them."""
+
+    bits: np.ndarray[Any, Any]
+    before: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, data: bytes, byte: int) -> _Marks:
+        packed = np.packbits(np.frombuffer(data, np.uint8) == byte, bitorder="little")
+        bits = np.zeros(len(data) // _WORD_BITS + 1, np.uint64)  # the end of the data is a place, too
+        bits.view(np.uint8)[: len(packed)] = packed
+        before = np.zeros(len(bits), np.int64)
+        np.cumsum(np.bitwise_count(bits[:-1]), out=before[1:])
+        return cls(bits, before)
+
+    def between(self, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """How many are in each span."""
+        counts: np.ndarray[Any, Any] = self._until(ends) - self._until(starts)
+        return counts
+
+    def _until(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        words = places >> _WORD_SHIFT
+        lower = (np.uint64(1) << (places.view(np.uint64) & np.uint64(_WORD_BITS - 1))) - np.uint64(1)
+        counts: np.ndarray[Any, Any] = self.before[words] + np.bitwise_count(self.bits[words] & lower)
+        return counts
 
 
 class _Scan:
