@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from arrowstream.config import DEAD_DTYPE
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
-from arrowstream.connectors.files.streams import BLOCK_BYTES, interleaved, skip
+from arrowstream.connectors.files.streams import BLOCK_BYTES, skip
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 
 if TYPE_CHECKING:
@@ -296,40 +296,6 @@ def all_but(count: int, places: Iterable[int]) -> np.ndarray[Any, Any]:
     mask = np.ones(count, np.bool_)
     mask[list(places)] = False
     return mask
-
-
-def with_errors(
-    rows: pl.DataFrame,
-    slots: np.ndarray[Any, Any],
-    records: Records,
-    errors: Mapping[int, str],
-    *,
-    first_line: int,
-    path: str,
-    on_error: OnError,
-) -> pl.DataFrame:
-    """Rows with dead slots among them, of a piece that begins on line `first_line`.
-
-    `slots` says of which of the records each row is, `errors` what is wrong with some: they have no row, or
-    one that is left out.
-
-    Raises
-    ------
-    DataError
-        With on_error="raise", for the first of them.
-    """
-    bad = np.sort(np.fromiter(errors, np.int64, len(errors)))
-    letters = dead_letters(
-        records.take(bad),
-        [errors[slot] for slot in bad.tolist()],
-        first_line=first_line,
-        path=path,
-        on_error=on_error,
-    )
-    row_of = np.full(len(records), -1, np.int64)
-    row_of[slots] = np.arange(len(slots))
-    row_of[bad] = -1
-    return interleaved(rows, row_of, letters)
 
 
 def dead_letters(
