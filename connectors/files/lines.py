@@ -18,7 +18,7 @@ from arrowstream.connectors.files.streams import BLOCK_BYTES, skip
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from arrowstream.types import Json, OnError
 
