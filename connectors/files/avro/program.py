@@ -212,6 +212,25 @@ class _Compiler:
         return len(self.buffers) - 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Values of a level: the first `count`, or those at some places, and zeros where a place is -1."""
+
+    count: int
+    places: np.ndarray[Any, Any] | None = None
+
+    def of(self, buffer: np.ndarray[Any, Any], width: int = 1) -> np.ndarray[Any, Any]:
+        """Their bytes, of `width` a value.
+
+        Shape   buffer: uint8[..]; returns uint8[count * width]
+        """
+        if self.places is None:
+            return buffer[: self.count * width]
+        values = buffer.reshape(-1, width)[self.places]
+        values[self.places < 0] = 0
+        return values.ravel()
+
+
 @dataclass(slots=True)
 class Memory:
     """The buffers of one run of a program."""
@@ -264,70 +283,76 @@ class Memory:
         return True
 
     def frame(self, rows: int) -> pl.DataFrame:
-        """The first `rows` rows as columns."""
-        self.rows[0] = rows
+        """The first `rows` rows as columns.
+
+        Raises
+        ------
+        pa.ArrowInvalid
+            A list that should have a fixed length has another one.
+        """
         arrays, fields = [], []
         for name, place in self.program.columns.items():
-            array, metadata = self._array(place)
+            array, metadata = self._array(place, _Rows(rows))
             arrays.append(array)
             fields.append(pa.field(name, array.type, metadata=metadata))
         batch = pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
         frame = pl.DataFrame(pl.from_arrow(batch, rechunk=False))
         frame.columns = list(self.program.columns)  # Polars gives a name to one that has none
-        expected = {name: place.node.dtype for name, place in self.program.columns.items()}
-        different: dict[str, Any] = {}
-        for name, dtype in expected.items():
-            if frame.schema[name] != dtype:
-                assert frame.schema[name] == _with_lists(dtype)
-                different[name] = dtype
-        return frame.cast(different) if different else frame  # type: ignore[arg-type]
+        assert frame.schema == {name: place.node.dtype for name, place in self.program.columns.items()}
+        return frame
 
-    def _array(self, place: Place) -> tuple[pa.Array, dict[str, str] | None]:
-        node = place.node
-        rows = int(self.rows[place.level])
-        validity = self._validity(place, rows)
+    def _array(self, place: Place, rows: _Rows) -> tuple[pa.Array, dict[str, str] | None]:
+        node, count = place.node, rows.count
         if node.kind == "null":
-            return pa.nulls(rows), None
+            return pa.nulls(count), None
+        is_valid = None if place.valid < 0 else rows.of(self.buffers[place.valid]).view(np.bool_)
+        validity = None
+        if is_valid is not None and not is_valid.all():
+            validity = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
         if node.kind in ("record", "union"):
             children = []
             for name, child in place.children:
                 assert child is not None
-                array, metadata = self._array(child)
+                array, metadata = self._array(child, rows)
                 children.append((pa.field(name, array.type, metadata=metadata), array))
             kind: pa.DataType = pa.struct([child_field for child_field, _ in children])
             arrays = [array for _, array in children]
-            return pa.Array.from_buffers(kind, rows, [validity], children=arrays), None
-        data = self.buffers[place.data]
+            return pa.Array.from_buffers(kind, count, [validity], children=arrays), None
         if node.kind == "list":
-            child = place.children[0][1]
-            assert child is not None
-            array, metadata = self._array(child)
-            kind = pa.large_list(pa.field("item", array.type, metadata=metadata))
-            offsets = np.zeros(rows + 1, np.int64)
-            np.maximum.accumulate(data.view(np.int64)[:rows], out=offsets[1:])
-            return pa.Array.from_buffers(
-                kind, rows, [validity, pa.py_buffer(offsets)], children=[array]
-            ), None
+            return self._list(place, rows, is_valid, validity), None
+        data = rows.of(self.buffers[place.data], _width(node))
         if place.arena >= 0:
             kind = pa.binary_view() if node.kind == "bytes" else pa.string_view()
-            return pa.Array.from_buffers(
-                kind, rows, [validity, _buffer(data, rows * 16), self._arena(place)]
-            ), None
+            buffers = [validity, pa.py_buffer(data), self._arena(place)]
+            return pa.Array.from_buffers(kind, count, buffers), None
         if node.kind == "boolean":
-            bits = pa.py_buffer(np.packbits(data[:rows], bitorder="little"))
-            return pa.Array.from_buffers(pa.bool_(), rows, [validity, bits]), None
+            bits = pa.py_buffer(np.packbits(data, bitorder="little"))
+            return pa.Array.from_buffers(pa.bool_(), count, [validity, bits]), None
         if isinstance(node.dtype, pl.Enum):
-            return self._enum(node.dtype, data, rows, validity)
+            return self._enum(node.dtype, data, count, validity)
         kind = _ARROW.get(type(node.dtype)) or _parametric(node.dtype)
-        return pa.Array.from_buffers(kind, rows, [validity, _buffer(data, rows * _width(node))]), None
+        return pa.Array.from_buffers(kind, count, [validity, pa.py_buffer(data)]), None
 
-    def _validity(self, place: Place, rows: int) -> pa.Buffer | None:
-        if place.valid < 0:
-            return None
-        is_valid = self.buffers[place.valid][:rows]
-        if is_valid.all():
-            return None
-        return pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    def _list(
+        self,
+        place: Place,
+        rows: _Rows,
+        is_valid: np.ndarray[Any, Any] | None,
+        validity: pa.Buffer | None,
+    ) -> pa.Array:
+        child = place.children[0][1]
+        assert child is not None
+        offsets = np.zeros(rows.count + 1, np.int64)
+        np.maximum.accumulate(rows.of(self.buffers[place.data], 8).view(np.int64), out=offsets[1:])
+        dtype = place.node.dtype
+        if isinstance(dtype, pl.Array):
+            items = _fixed_items(offsets, is_valid, dtype.shape[0])
+            array, metadata = self._array(child, items)
+            kind: pa.DataType = pa.list_(pa.field("item", array.type, metadata=metadata), dtype.shape[0])
+            return pa.Array.from_buffers(kind, rows.count, [validity], children=[array])
+        array, metadata = self._array(child, _Rows(int(self.rows[child.level])))
+        kind = pa.large_list(pa.field("item", array.type, metadata=metadata))
+        return pa.Array.from_buffers(kind, rows.count, [validity, pa.py_buffer(offsets)], children=[array])
 
     def _arena(self, place: Place) -> pa.Buffer:
         """What is used of it; copied if that is little, so that the rest is not kept with the column."""
@@ -341,7 +366,7 @@ class Memory:
     ) -> tuple[pa.Array, dict[str, str]]:
         categories = dtype.categories.to_list()
         width = _enum_width(len(categories))
-        indices = pa.Array.from_buffers(_UNSIGNED[width], rows, [validity, _buffer(data, rows * width)])
+        indices = pa.Array.from_buffers(_UNSIGNED[width], rows, [validity, pa.py_buffer(data)])
         dictionary = pa.array(categories, pa.large_string())
         # How Polars itself marks its Enums in Arrow: lengths and values.
         metadata = "".join(f"{len(name.encode())};{name}" for name in categories)
@@ -365,14 +390,18 @@ _ARROW: dict[type[Any], pa.DataType] = {
 _UNSIGNED = {1: pa.uint8(), 2: pa.uint16(), 4: pa.uint32()}
 
 
-def _with_lists(dtype: Any) -> pl.DataType:
-    """The type as it is decoded: lists of a fixed length are made from others."""
-    if isinstance(dtype, (pl.List, pl.Array)):
-        return pl.List(_with_lists(dtype.inner))
-    if isinstance(dtype, pl.Struct):
-        return pl.Struct({inner.name: _with_lists(inner.dtype) for inner in dtype.fields})
-    found: pl.DataType = dtype
-    return found
+def _fixed_items(offsets: np.ndarray[Any, Any], is_valid: np.ndarray[Any, Any] | None, size: int) -> _Rows:
+    """Which items lists of a fixed length have: Arrow wants some for null lists, too."""
+    rows, sizes = len(offsets) - 1, np.diff(offsets)
+    is_list = np.ones(rows, np.bool_) if is_valid is None else is_valid
+    wrong = np.flatnonzero(is_list & (sizes != size))
+    if len(wrong):
+        raise pa.ArrowInvalid(f"a list has {sizes[wrong[0]]} items, and not {size} as the schema says")
+    if is_list.all():
+        return _Rows(rows * size)
+    places = np.full((rows, size), -1)
+    places[is_list] = offsets[:-1][is_list][:, None] + np.arange(size)
+    return _Rows(rows * size, places.ravel())
 
 
 def _parametric(dtype: pl.DataType) -> pa.DataType:
@@ -404,7 +433,3 @@ def _enum_width(categories: int) -> int:
     if categories < 2**8:
         return 1
     return 2 if categories < 2**16 else 4
-
-
-def _buffer(data: np.ndarray[Any, Any], size: int) -> pa.Buffer:
-    return pa.py_buffer(data[:size])

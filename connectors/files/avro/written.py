@@ -132,8 +132,7 @@ def _cannot_hold(dtype: Any) -> tuple[str, str] | None:
     if isinstance(dtype, pl.Struct):
         inner = (_cannot_hold(inner.dtype) for inner in dtype.fields)
         return next((reason for reason in inner if reason is not None), None)
-    if isinstance(dtype, pl.Array) and (dtype.size == 0 or _holds_array(dtype.inner)):
-        # Polars cannot make arrays of arrays from lists again where there are nulls around.
+    if isinstance(dtype, pl.Array) and dtype.size == 0:
         return str(dtype), "cast it to lists: pl.List in place of pl.Array"
     if isinstance(dtype, (pl.List, pl.Array)):
         return _cannot_hold(dtype.inner)
@@ -148,12 +147,6 @@ def _cannot_hold(dtype: Any) -> tuple[str, str] | None:
     if isinstance(dtype, pl.DataType) and dtype.is_integer():
         return str(dtype), "cast it: to pl.Int64 if the values fit, else to pl.Decimal(38, 0) or pl.String"
     return str(dtype), "drop the column, or cast it to a type of its own"
-
-
-def _holds_array(dtype: Any) -> bool:
-    if isinstance(dtype, pl.Struct):
-        return any(_holds_array(inner.dtype) for inner in dtype.fields)
-    return isinstance(dtype, pl.Array) or (isinstance(dtype, pl.List) and _holds_array(dtype.inner))
 
 
 def _instance(dtype: Any) -> pl.DataType:
