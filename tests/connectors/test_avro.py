@@ -342,7 +342,21 @@ def test_it_reads_what_fastavro_reads(data):
         sync_interval=data.draw(st.sampled_from([1, 40, 9999])),
     )
     frames = [block.frame for block in blocks(raw)]
-    assert [row["v"] for frame in frames for row in frame.to_dicts()] == [row["v"] for row in rows]
+    expected = [as_read(schema, row["v"]) for row in rows]
+    assert [row["v"] for frame in frames for row in frame.to_dicts()] == expected
+
+
+def as_read(schema, value):
+    """A value as it comes in columns: maps are lists of keys and values."""
+    if isinstance(schema, list):
+        return None if value is None else as_read(schema[1], value)
+    if not isinstance(schema, dict):
+        return value
+    if schema["type"] == "array":
+        return [as_read(schema["items"], item) for item in value]
+    if schema["type"] == "map":
+        return [{"key": key, "value": as_read(schema["values"], item)} for key, item in value.items()]
+    return {field["name"]: as_read(field["type"], value[field["name"]]) for field in schema["fields"]}
 
 
 def _records(fields):
@@ -357,7 +371,7 @@ def _named(schema, counter):
         return [_named(branch, counter) for branch in schema]
     if isinstance(schema, dict):
         schema = {
-            key: _named(part, counter) if key in ("items", "fields", "type") else part
+            key: _named(part, counter) if key in ("items", "values", "fields", "type") else part
             for key, part in schema.items()
         }
         if schema.get("name") == "NAME":
@@ -379,12 +393,18 @@ KINDS = st.recursive(
     ),
     lambda inner: st.one_of(
         inner.map(lambda kind: ({"type": "array", "items": kind[0]}, st.lists(kind[1], max_size=3))),
+        inner.map(
+            lambda kind: (
+                {"type": "map", "values": kind[0]},
+                st.dictionaries(st.text(max_size=3), kind[1], max_size=3),
+            )
+        ),
         inner.filter(lambda kind: not isinstance(kind[0], list)).map(
             lambda kind: (["null", kind[0]], st.none() | kind[1])
         ),
         st.lists(inner, min_size=1, max_size=3).map(_records),
     ),
-    max_leaves=6,
+    max_leaves=12,  # four types deep
 ).map(lambda kind: (_named(kind[0], []), kind[1]))
 
 

@@ -443,6 +443,8 @@ def originals(source):
             fastavro.writer(file, RICH, rows, codec=codec, sync_interval=interval, sync_marker=MARKER)
             yield file.getvalue()
     frame = pl.DataFrame({"a": [1, None, 3] * 20, "b": ["x", "yy", None] * 20, "c": [[1.0], [], None] * 20})
+    pairs = pl.Series([[[1, None], None], None, [None, [2, 3]]] * 20, dtype=pl.Array(pl.Int64, (2, 2)))
+    frame = frame.with_columns(d=pairs)
     for compression in ("uncompressed", "zstd"):
         yield b"".join(encode_file(frame.to_arrow().to_batches(), AvroEncoding(compression)))
 

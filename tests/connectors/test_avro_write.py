@@ -47,15 +47,34 @@ LEAVES = [
 ]
 
 
-TYPES = st.recursive(
-    st.sampled_from(LEAVES),
-    lambda inner: st.one_of(
-        inner.map(pl.List),
-        st.tuples(inner, st.integers(1, 3)).map(lambda found: pl.Array(*found)),
-        st.dictionaries(st.sampled_from(["x", "y", "größe", "1"]), inner, min_size=1).map(pl.Struct),
-    ),
-    max_leaves=4,
-)
+def nested(leaves, names, *, max_leaves):
+    """Types of these and of lists, arrays and structs."""
+    return st.recursive(
+        st.sampled_from(leaves),
+        lambda inner: st.one_of(
+            inner.map(pl.List),
+            st.tuples(inner, st.integers(1, 3)).map(lambda found: pl.Array(*found)),
+            st.dictionaries(st.sampled_from(names), inner, min_size=1, max_size=3).map(pl.Struct),
+        ),
+        max_leaves=max_leaves,
+    )
+
+
+def within(kind):
+    """How many types are within one another."""
+    if isinstance(kind, (pl.List, pl.Array)):
+        return 1 + within(kind.inner)
+    if isinstance(kind, pl.Struct):
+        return 1 + max(within(field.dtype) for field in kind.fields)
+    return 0
+
+
+TYPES = nested(LEAVES, ["x", "y", "größe", "1"], max_leaves=4)
+DEEP_TYPES = nested(
+    [pl.Boolean(), pl.Int64(), pl.Float64(), pl.String(), pl.Binary(), pl.Enum(["a", "b"])],
+    ["x", "y"],
+    max_leaves=12,
+).filter(lambda kind: within(kind) > 2)
 
 
 def whole(low, high):
@@ -149,6 +168,43 @@ def test_every_type_comes_back(data):
     back = decoded(content)
     assert back.schema == rows.schema
     assert_frame_equal(back, rows)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_fastavro_reads_types_within_types(data):
+    kind = data.draw(DEEP_TYPES)
+    rows = pl.DataFrame([pl.Series("c", data.draw(st.lists(values(kind), max_size=6)), kind)])
+    content = encoded(rows)
+    assert_frame_equal(decoded(content), rows)
+    found = pl.DataFrame(list(fastavro.reader(io.BytesIO(content))), rows.schema)
+    assert_frame_equal(found, rows)
+
+
+def test_arrays_of_arrays_have_nulls_at_any_depth():
+    kind = pl.Array(pl.Array(pl.Struct({"a": pl.Array(pl.List(pl.String), 1)}), 2), 2)
+    one, other = {"a": [["x", None]]}, {"a": [None]}
+    found = [
+        None,
+        [[one, None], None],
+        [None, None],
+        [[other, {"a": None}], [one, one]],
+        [[None, other], [None, None]],
+        None,
+    ]
+    rows = pl.DataFrame({"v": pl.Series(found, dtype=kind), "n": range(6)})
+    content = encoded(rows)
+    assert decoded(content).equals(rows)
+    assert [row["v"] for row in fastavro.reader(io.BytesIO(content))] == found
+    assert decoded(encoded(rows[2:5].extend(rows[:1]), pieces=2)).equals(rows[[2, 3, 4, 0]])
+
+
+def test_a_list_of_another_length_than_noted_is_damage():
+    content = encoded(pl.DataFrame({"v": pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2))}))
+    assert content.count(b'"polars":2') == 1
+    damage = content.replace(b'"polars":2', b'"polars":3')
+    with pytest.raises(pa.ArrowInvalid, match="a list has 2 items, and not 3 as the schema says"):
+        decoded(damage)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

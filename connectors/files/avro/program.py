@@ -226,7 +226,7 @@ class _Rows:
         """
         if self.places is None:
             return buffer[: self.count * width]
-        values = buffer.reshape(-1, width)[self.places]
+        values: np.ndarray[Any, Any] = buffer.reshape(-1, width)[self.places]
         values[self.places < 0] = 0
         return values.ravel()
 
