@@ -177,3 +177,19 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     """
     found = get_close_matches(name, list(names), n=1)
     return found[0] if found else None
+
+
+def unknown_choice(option: str, value: object, choices: Iterable[str]) -> PlanError:
+    """The error for an option that has another value than those it can have.
+
+    Examples
+    --------
+    >>> print(unknown_choice("compression", "zst", ("gzip", "zstd")))
+    compression='zst' is not known
+      choices: gzip, zstd
+      hint: did you mean 'zstd'?
+    """
+    choices = tuple(choices)
+    near = nearest(str(value), choices)
+    hint = f"did you mean {near!r}?" if near else None
+    return PlanError(f"{option}={value!r} is not known", choices=choices, hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from polars.selectors import Selector
+
+_TYPE_ARGUMENT = re.compile(r"\b(?:time_unit|time_zone|precision|scale)=")
 
 Json: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 """What `json` can write and read back unchanged."""
@@ -69,3 +72,14 @@ def schema_of(given: IntoSchema, option: str) -> pl.Schema:
             f"{option}={given!r} is not a schema: {str(error).splitlines()[0]}",
             hint=f'name columns and Polars types: {option}={{"price": pl.Int64, "time": pl.Datetime("us")}}',
         ) from error
+
+
+def type_text(dtype: pl.DataType) -> str:
+    """A column's type as short as it can be written, such as in a pipeline file.
+
+    Examples
+    --------
+    >>> type_text(pl.List(pl.Datetime("us"))), type_text(pl.Datetime("ms", "UTC"))
+    ("List(Datetime('us'))", "Datetime('ms', 'UTC')")
+    """
+    return _TYPE_ARGUMENT.sub("", str(dtype).replace(", time_zone=None", ""))

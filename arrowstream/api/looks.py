@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from arrowstream.api import display, graph
 from arrowstream.api.query import Query
 from arrowstream.plan import explain as plan_text
+from arrowstream.types import type_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,7 +109,7 @@ class Looks(Query):
         node = self._node
         rows = [
             f"<tr><td style='text-align:left'>{escape(name)}</td><td style='text-align:left'>"
-            f"{escape(str(dtype))}{' · event time' if name == node.event_time else ''}</td></tr>"
+            f"{escape(type_text(dtype))}{' · event time' if name == node.event_time else ''}</td></tr>"
             for name, dtype in list(node.schema.items())[:_COLUMNS_SHOWN_MAX]
         ]
         if len(node.schema) > _COLUMNS_SHOWN_MAX:
@@ -122,7 +123,7 @@ class Looks(Query):
         """Columns, event time and whether the input ends, in one line; never runs the query."""
         node = self._node
         columns = ", ".join(
-            f"{name}: {dtype}" for name, dtype in list(node.schema.items())[:_COLUMNS_SHOWN_MAX]
+            f"{name}: {type_text(dtype)}" for name, dtype in list(node.schema.items())[:_COLUMNS_SHOWN_MAX]
         )
         more = ", …" if len(node.schema) > _COLUMNS_SHOWN_MAX else ""
         time = f", event time {node.event_time}" if node.event_time is not None else ""

@@ -23,7 +23,7 @@ def verify_checkpoint(folder: Path) -> bool:
     """
     if not folder.is_dir():
         raise StateError(
-            f"there is no checkpoint {folder}", hint="give the folder that a job ran with: run(checkpoint=…)"
+            f"there is no checkpoint {folder}", hint="give the folder that a job ran with: its checkpoint"
         )
     from arrowstream.runtime.verify import verify
 

@@ -178,7 +178,8 @@ class _Outputs:
             return
         if "://" in output:
             raise PlanError(
-                f"{output} is one object", hint=f"give a folder that ends in /, and --to {target.name}"
+                f"{output} names a file, but the output at a URL is a folder",
+                hint=f"end it in /, and add --to {target.name}",
             )
         path = Path(output).expanduser().absolute()
         _check_free(path, overwrite=options.overwrite)
@@ -197,7 +198,10 @@ class _Outputs:
                 (_empty(hidden, path) if not parts else parts[0]).replace(path)
                 fsync_folder(path.parent)
             except OSError as error:
-                raise ConnectorError(f"{path} cannot be written: {error.strerror or error}") from error
+                raise ConnectorError(
+                    f"{path} cannot be written: {error.strerror or error}",
+                    hint="free or repair the disk, then run again",
+                ) from error
 
 
 def _empty(folder: Path, path: Path) -> Path:

@@ -79,7 +79,7 @@ def format_of(path: str, given: str | None = None) -> Format:
     raise PlanError(
         f"{path} does not tell its format by its name",
         choices=SUFFIXES,
-        hint="a compressed file has a second suffix: .csv.gz",
+        hint="a compressed file has a second suffix: .csv.gz; convert takes --from and --to",
     )
 
 
@@ -119,7 +119,8 @@ def _format_inside(folder: str) -> Format:
     names = {one.name for one in found.values()}
     if len(names) > 1:
         raise PlanError(
-            f"{folder} holds several kinds of files: {', '.join(sorted(found))}", hint="give a glob"
+            f"{folder} holds several kinds of files: {', '.join(sorted(found))}",
+            hint=f"give a glob, such as '{folder.rstrip('/')}/*{min(found)}'",
         )
     if not found:
         raise PlanError(f"{folder} holds no files of a kind that can be read", choices=SUFFIXES)

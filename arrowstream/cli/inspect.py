@@ -11,6 +11,7 @@ from rich.text import Text
 import arrowstream as ars
 from arrowstream.cli import console
 from arrowstream.cli.formats import format_of
+from arrowstream.types import type_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ def inspect_path(path: str, *, rows: int) -> None:
     schema.add_column("column")
     schema.add_column("type")
     for name, dtype in stream.schema.items():
-        schema.add_row(Text(name), Text(str(dtype)))
+        schema.add_row(Text(name), Text(type_text(dtype)))
     console.out.print(f"[bold]{_count(stream, path, found.name):,}[/] rows, {len(stream.schema)} columns")
     console.out.print(schema)
     if rows:

@@ -35,7 +35,9 @@ def filter_file(node: Node, path: PathLike) -> FilterFile:
         There is no such file, it cannot be parsed, or a rule has a mistake: with its line.
     """
     if not isinstance(path, str | Path) or not str(path):
-        raise PlanError(f"filter_file takes the path of a file, not {path!r}")
+        raise PlanError(
+            f"filter_file takes the path of a file, not {path!r}", hint='write filter_file("rules.yaml")'
+        )
     file = Path(path).expanduser().absolute()
     try:
         text = file.read_text(encoding="utf-8")

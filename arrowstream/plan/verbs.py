@@ -231,7 +231,10 @@ def column_names(verb: str, schema: pl.Schema, args: tuple[Any, ...]) -> tuple[s
     exprs = [into_expr(item) for item in selectors]
     for expr in exprs:
         if not expr.meta.is_column_selection(allow_aliasing=False):
-            raise PlanError(f"{verb}: {expr} is neither a column nor a selector")
+            raise PlanError(
+                f"{verb}: {expr} is neither a column nor a selector",
+                hint='name columns: "price", pl.col("a", "b"), or selectors of polars.selectors',
+            )
     found: dict[str, pl.DataType] = {}
     for expr in exprs:
         try:

@@ -237,7 +237,10 @@ class SinkWorker:
             for piece in chain([head], pieces):
                 overlapped.write(piece)
             if not batches.ended:
-                raise ConnectorError(f"{self.spec.name} did not read all batches that `encode` was given")
+                raise ConnectorError(
+                    f"{self.spec.name} did not read all batches that `encode` was given",
+                    hint="read on to their end, also where the rest is not needed",
+                )
             digest = overlapped.finish()
         finally:
             overlapped.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from arrowstream.errors import ConnectorError, PlanError
+from arrowstream.errors import ConnectorError, PlanError, unknown_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def compressor(codec: Codec, level: int | None = None) -> Compressor:
         The codec needs a package that is not installed.
     """
     if codec not in CODECS:
-        raise PlanError(f"compression={codec!r} is not known", choices=CODECS)
+        raise unknown_choice("compression", codec, CODECS)
     if level is not None and level not in (levels := _levels(codec)):
         has = f"has levels {levels[0]} to {levels[-1]}" if levels else "has no levels"
         raise PlanError(f"compression_level={level!r}: {codec} {has}", hint="leave it out for the default")

@@ -22,7 +22,7 @@ from arrowstream.connectors.files.compression import (
     codec_of_name,
     snappy_library,
 )
-from arrowstream.errors import DataError, PlanError
+from arrowstream.errors import DataError, unknown_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def decompressed(
         The codec needs a package that is not installed.
     """
     if compression not in COMPRESSIONS:
-        raise PlanError(f"compression={compression!r} is not known", choices=COMPRESSIONS)
+        raise unknown_choice("compression", compression, COMPRESSIONS)
     codec: Codec | None
     if compression == "infer":
         head, raw = _peek(raw)

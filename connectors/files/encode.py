@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arrowstream.errors import PlanError
+from arrowstream.errors import PlanError, unknown_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -394,7 +394,7 @@ def _cannot_hold(dtype: Any, format_name: str) -> tuple[str, str] | None:
 def check_option(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise PlanError unless the value is one of those."""
     if value not in choices:
-        raise PlanError(f"{name}={value!r} is not known", choices=choices)
+        raise unknown_choice(name, value, choices)
 
 
 def check_positive(name: str, rows: int) -> None:

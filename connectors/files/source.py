@@ -15,7 +15,7 @@ from arrowstream.connectors.files.conform import Rules
 from arrowstream.connectors.files.labels import FileLabels, labels_of
 from arrowstream.connectors.files.paths import partition_names
 from arrowstream.connectors.files.places import place_of
-from arrowstream.errors import ConnectorError, PlanError, nearest
+from arrowstream.errors import ConnectorError, PlanError, nearest, unknown_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -198,8 +198,7 @@ def check_options(options: FileOptions) -> None:
     """Raise PlanError for a word that is not known, and for options that exclude each other."""
     for name, choices in CHOICES.items():
         if (value := getattr(options, name)) not in choices:
-            known = [choice for choice in choices if choice is not None]
-            raise PlanError(f"{name}={value!r} is not known", choices=known)
+            raise unknown_choice(name, value, [choice for choice in choices if choice is not None])
     if options.decompressed_max is not None and options.decompressed_max < 1:
         raise PlanError(
             f"decompressed_max={options.decompressed_max} is not a number of bytes", hint="leave it out"

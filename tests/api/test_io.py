@@ -263,12 +263,13 @@ def test_a_batch_of_other_columns_is_told() -> None:
 
 def test_a_function_given_to_map_batches_that_fails_or_returns_no_frame_is_told() -> None:
     rows = ars.from_polars(FRAME)
-    for function, text in (
-        (lambda frame: frame.height, "returned int, not a pl.DataFrame"),
-        (lambda frame: frame.height / 0, "failed: ZeroDivisionError: division by zero"),
+    hint = "\n  hint: return the frame: one without rows, if there is nothing to give"
+    for function, text, more in (
+        (lambda frame: frame.height, "returned int, not a pl.DataFrame", hint),
+        (lambda frame: frame.height / 0, "failed: ZeroDivisionError: division by zero", ""),
     ):
         with pytest.raises(ars.DataError) as caught:
             rows.map_batches(function).collect()
         assert str(caught.value) == (
-            f"the function given to map_batches {text}\n  at: operator map-batches-2"
+            f"the function given to map_batches {text}\n  at: operator map-batches-2{more}"
         )

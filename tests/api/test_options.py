@@ -143,6 +143,7 @@ def test_options_of_scans(tmp_path, kind, option):
     else:
         known = node.source._options if option in FileOptions.__slots__ else node.source._format
         assert getattr(known, option) == value
+    assert node.on_error == ("skip" if option == "on_error" else "raise")  # also of rows without a time
 
 
 @pytest.mark.parametrize(("kind", "option"), options_of(SINKS, "path"))
@@ -192,3 +193,69 @@ def test_options_of_runs(how, option):
     """Each says what is wrong with a value that it cannot have."""
     with pytest.raises((ars.PlanError, NotImplementedError), match=option):
         RUNS[how](ars.from_polars(FRAME), {option: RUN_VALUES[option]})
+
+
+ROWS = pl.DataFrame(
+    {
+        "t": [datetime(2026, 1, 1, 0, 0, second) for second in (1, 4, 12)],
+        "a": [1, 300, None],
+        "x": [0.5, None, 2.0],
+        "l": [[1, 2], [3], [4]],
+        "m": [["p", "q"], ["r"], ["s"]],
+        "s": [{"u": 1}, {"u": 2}, {"u": 3}],
+        "v": [{"w": 1}, {"w": 2}, {"w": 3}],
+    }
+)
+VERBS = {
+    "cast": lambda rows: rows.cast({"a": pl.Int8}, strict=False),
+    "drop": lambda rows: rows.drop("a", "nothing", strict=False),
+    "rename": lambda rows: rows.rename({"a": "b", "nothing": "c"}, strict=False),
+    "explode": lambda rows: rows.explode("l", "m"),
+    "unnest": lambda rows: rows.unnest("s", "v"),
+    "unpivot": lambda rows: rows.unpivot("a", index="t", variable_name="name", value_name="is"),
+    "fill_null": lambda rows: rows.fill_null(0, matches_supertype=False),
+    "fill_null by strategy": lambda rows: rows.fill_null(strategy="one"),
+    "drop_nulls": lambda rows: rows.drop_nulls("x"),
+    "filter": lambda rows: rows.filter(pl.col("x") > 0, a=1),
+    "remove": lambda rows: rows.remove(pl.col("x") > 0, a=1),
+    "select": lambda rows: rows.select("a", double=pl.col("a") * 2),
+    "with_columns": lambda rows: rows.with_columns(pl.col("a") * 2, double=pl.col("a") * 2),
+    "limit": lambda rows: rows.limit(2),
+    "group_by_dynamic": lambda rows: (
+        rows.group_by_dynamic("t", every="10s", offset="3s", label="right", include_boundaries=True)
+        .agg(pl.col("a").sum(), n=pl.len())
+        .with_columns(pl.col("n").cast(pl.Int64))
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verbs_do_what_those_of_polars_do(verb):
+    """Called with options other than the defaults."""
+    expected = VERBS[verb](ROWS.lazy()).collect()
+    assert VERBS[verb](ars.from_polars(ROWS, event_time="t")).collect(progress=False).equals(expected)
+    assert not expected.equals(ROWS)
+
+
+BEGINNINGS = {
+    "from_polars": lambda **options: ars.from_polars(FRAME, **options),
+    "from_arrow": lambda **options: ars.from_arrow(FRAME.to_arrow(), **options),
+    "from_batches": lambda **options: ars.from_batches([FRAME], schema=SCHEMA, **options),
+    "with_event_time": lambda event_time, **options: ars.from_polars(FRAME).with_event_time(
+        event_time, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_event_time_however_a_stream_begins(beginning):
+    node = BEGINNINGS[beginning](event_time="t", lateness="5s", on_error="skip")._node
+    assert (node.event_time, node.lateness, node.on_error) == ("t", 5_000_000, "skip")
+
+
+def test_a_time_to_wait_that_is_none():
+    live = job_of(ars.from_polars(FRAME)).start()
+    for wait in (live.wait, live.stop):
+        with pytest.raises(ars.PlanError, match="timeout='soon' is not a length of time"):
+            wait(timeout="soon")
+    live.wait()

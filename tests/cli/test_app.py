@@ -39,7 +39,7 @@ def test_an_error_is_its_fact_choices_and_hint() -> None:
     assert result.stderr == (
         "error: bids.xls does not tell its format by its name\n"
         "  choices: .parquet, .arrow, .arrows, .feather, .ipc, .csv, .tsv, .ndjson, .jsonl, .avro\n"
-        "  hint: a compressed file has a second suffix: .csv.gz\n"
+        "  hint: a compressed file has a second suffix: .csv.gz; convert takes --from and --to\n"
     )
 
 
@@ -77,7 +77,8 @@ def test_inspect_of_a_mixed_folder_asks_for_a_glob(tmp_path: Path) -> None:
     result = runner.invoke(app, ["inspect", str(tmp_path)])
 
     assert result.stderr == (
-        f"error: {tmp_path} holds several kinds of files: .arrow, .parquet\n  hint: give a glob\n"
+        f"error: {tmp_path} holds several kinds of files: .arrow, .parquet\n"
+        f"  hint: give a glob, such as '{tmp_path}/*.arrow'\n"
     )
 
 
@@ -106,5 +107,5 @@ def test_verify_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == (
         f"error: there is no checkpoint {tmp_path / 'state'}\n"
-        "  hint: give the folder that a job ran with: run(checkpoint=…)\n"
+        "  hint: give the folder that a job ran with: its checkpoint\n"
     )

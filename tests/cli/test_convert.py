@@ -207,13 +207,19 @@ def test_bad_lines(tmp_path):
             "error: there is no folder {0}/nowhere\n  hint: make it first\n",
         ),
         (["none.parquet", "out.csv"], "error: no file matches none.parquet\n"),
-        (["rows.parquet", "s3://bucket/out.csv"], "error: s3://bucket/out.csv is one object\n"),
+        (
+            ["rows.parquet", "s3://bucket/out.csv"],
+            "error: s3://bucket/out.csv names a file, but the output at a URL is a folder\n",
+        ),
         (["rows.csv", "out.parquet", "--schema", "id"], "error: --schema: id says no type\n"),
         (["rows.csv", "out.parquet", "--schema", "id: int"], 'error: "int": there is no type int\n'),
         (["rows.parquet", "out.csv", "--dead-letters", "bad.csv"], "error: --dead-letters is given, but no"),
         (
             ["mixed", "out.csv"],
-            "error: mixed holds several kinds of files: .csv, .parquet\n  hint: give a glob\n",
+            (
+                "error: mixed holds several kinds of files: .csv, .parquet\n"
+                "  hint: give a glob, such as 'mixed/*.csv'\n"
+            ),
         ),
         (["rows.csv", "out.parquet", "--on-error", "dead_letter"], "error: dead letters are to be made, but"),
         (["empty", "out.csv"], "error: empty holds no files of a kind that can be read\n"),

@@ -277,7 +277,8 @@ def test_unnest_needs_structs(bids):
 
 def test_columns_are_names_or_selectors(bids):
     assert refused(bids, "drop_nulls", [col("price") + 1]) == (
-        'drop_nulls: [(col("price")) + (dyn int: 1)] is neither a column nor a selector'
+        'drop_nulls: [(col("price")) + (dyn int: 1)] is neither a column nor a selector\n'
+        '  hint: name columns: "price", pl.col("a", "b"), or selectors of polars.selectors'
     )
 
 

@@ -106,6 +106,7 @@ class MapBatchesOperator:
         if not isinstance(result, pl.DataFrame):
             raise DataError(
                 f"the function given to map_batches returned {type(result).__name__}, not a pl.DataFrame",
+                hint="return the frame: one without rows, if there is nothing to give",
                 operator_id=self.operator_id,
             )
         if result.schema == self._schema:

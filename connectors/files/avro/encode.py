@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from arrowstream.connectors.files.avro.codecs import COMPRESSIONS, AvroCompression, codec_name, compressor
 from arrowstream.connectors.files.avro.container import MAGIC, MARKER_BYTES
 from arrowstream.connectors.files.avro.written import check_schema, is_name, item_type, written_schema
-from arrowstream.errors import DataError, PlanError
+from arrowstream.errors import DataError, PlanError, unknown_choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ class AvroEncoding:
 
     def __post_init__(self) -> None:
         if self.compression not in COMPRESSIONS:
-            raise PlanError(f"compression={self.compression!r} is not known", choices=COMPRESSIONS)
+            raise unknown_choice("compression", self.compression, COMPRESSIONS)
         if not is_name(self.record_name):
             raise PlanError(
                 f"record_name={self.record_name!r} is no name in Avro",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import polars as pl
 
 from arrowstream.connectors.files.lines import BOM
-from arrowstream.errors import DataError, PlanError
+from arrowstream.errors import DataError, PlanError, unknown_choice
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ class CsvEncoding:
         if not self.line_terminator:
             raise PlanError("line_terminator='' does not end lines")
         if self.quote_style is not None and self.quote_style not in _QUOTE_STYLES:
-            raise PlanError(f"quote_style={self.quote_style!r} is not known", choices=_QUOTE_STYLES)
+            raise unknown_choice("quote_style", self.quote_style, _QUOTE_STYLES)
         if self.float_precision is not None and self.float_precision < 0:
             raise PlanError(f"float_precision={self.float_precision} is negative")
 

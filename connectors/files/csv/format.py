@@ -25,7 +25,7 @@ from arrowstream.connectors.files.lines import (
 )
 from arrowstream.connectors.files.streams import BLOCK_BYTES, Block
 from arrowstream.connectors.files.text import check_readable, inferred
-from arrowstream.errors import DataError, PlanError
+from arrowstream.errors import DataError, PlanError, unknown_choice
 from arrowstream.types import schema_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class CsvFormat:
             if getattr(self, option) < 0:
                 raise PlanError(f"{option}={getattr(self, option)} is negative")
         if self.encoding not in {"utf8", "utf8-lossy"}:
-            raise PlanError(f"encoding={self.encoding!r} is not known", choices=("utf8", "utf8-lossy"))
+            raise unknown_choice("encoding", self.encoding, ("utf8", "utf8-lossy"))
         if self.schema_overrides is not None:
             overrides = schema_of(self.schema_overrides, "schema_overrides")
             object.__setattr__(self, "schema_overrides", overrides)  # in place of the classes of types
