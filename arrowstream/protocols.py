@@ -200,7 +200,7 @@ class Sink(Protocol):
        bytes if there was no piece). After a crash it is called again with the same outbox.
 
     All methods are called on the sink's own thread, and may block; `publish` of an epoch may be called
-    while `encode` of the next one waits for its next batch. In the first epoch of a job that has no rows,
+    while `encode` of the next one waits for its next batch. Where a job ends and has had no rows at all,
     `encode` is given one batch without rows, so that the output can show its columns. A sink may also have
     `outbox_folder` (where the engine keeps this sink's outboxes; default: in the checkpoint),
     `claim(job_id=, mode=)` (raises StateError if the place holds something that is not this job's),

@@ -96,7 +96,8 @@ class EpochEnd:
     """All that is known when the last row of an epoch has been processed and its output emitted.
 
     `snapshots` is by operator id; tables in it are not changed afterwards. `counters` comes back
-    unchanged from `recover`. `final` says that the input has ended: no epoch follows. `conditions` is by
+    unchanged from `recover`. `final` says that the input has ended: no epoch follows. The sinks
+    `without_rows` have had none in any epoch: all that they can show is their columns. `conditions` is by
     operator id what it was told of the world outside: should the epoch be run again, it is told the same.
     """
 
@@ -106,6 +107,7 @@ class EpochEnd:
     snapshots: dict[str, Snapshot]
     counters: dict[str, Json]
     final: bool
+    without_rows: frozenset[int] = frozenset()
     conditions: dict[str, Json] = field(default_factory=dict)
 
 
@@ -403,9 +405,10 @@ class EpochDriver:
         """Queue it for the thread that does it; never blocks."""
         assert self._writer is not None
         match instruction:
-            case EndOutbox():
+            case EndOutbox(epoch):
+                without_rows = self._writer.ends[epoch].without_rows
                 for worker in self._workers:
-                    worker.end_epoch()
+                    worker.end_epoch(show_columns=worker.index in without_rows)
             case Publish(epoch, sink):
                 self._workers[sink].publish(epoch, self._workers[sink].outboxes[epoch])
             case Abort():

@@ -193,6 +193,8 @@ class JobRun:
 
     def _close_epoch(self, feed: Feed, pipeline: Pipeline, *, final: bool) -> None:
         turns: dict[str, Json] = {SCAN_ID: self._turns} if self._turns else {}
+        # Not before the end: of several files, one with a header only would say that all columns are text.
+        silent = [index for index, rows in enumerate(pipeline.rows_out) if final and not rows]
         self._driver.close_epoch(
             EpochEnd(
                 rows=self._epoch_rows,
@@ -201,6 +203,7 @@ class JobRun:
                 snapshots=pipeline.snapshot() if self._options.checkpoint is not None else {},
                 counters=pipeline.counters(),
                 final=final,
+                without_rows=frozenset(silent),
                 conditions=(self._conditions or {}) | turns,
             )
         )

@@ -70,17 +70,17 @@ class _Stopped(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """Rows, or None: the end of an epoch."""
+    """Rows, or None: the end of an epoch, in which columns may be shown in place of rows."""
 
     frame: pl.DataFrame | None
     bytes: int
+    show_columns: bool = False
 
 
 class SinkWorker:
     """Owns one sink: all methods of the sink are called on this worker's thread.
 
-    `publish` of an epoch may run while `encode` of the next one waits for a batch. In the first epoch of
-    a job without rows, `encode` is given one batch of no rows, so that an output can show its columns.
+    `publish` of an epoch may run while `encode` of the next one waits for a batch.
 
     Parameters
     ----------
@@ -148,10 +148,14 @@ class SinkWorker:
             self._append(_Item(frame, size))
         return True
 
-    def end_epoch(self) -> None:
-        """No more rows of the current epoch follow: `OutboxReady` comes when it is durable."""
+    def end_epoch(self, *, show_columns: bool) -> None:
+        """No more rows of the current epoch follow: `OutboxReady` comes when it is durable.
+
+        With `show_columns`, `encode` of an epoch without rows is given one batch of no rows: the output has
+        its columns then.
+        """
         with self._changed:
-            self._append(_Item(None, 0))
+            self._append(_Item(None, 0, show_columns))
 
     def publish(self, epoch: int, outbox: Outbox) -> Future[None]:
         """Let the sink publish: `Published` comes when it has."""
@@ -226,7 +230,6 @@ class SinkWorker:
     def _encode_epoch(self, first: _Item) -> None:
         """Encode the rows of one epoch as they come, and make them durable."""
         epoch, batches = self._epoch, _Batches(first, self._next_item, self.spec.schema)
-        batches.show_columns = epoch == _FIRST_EPOCH
         encoded = self.spec.sink.encode(batches)
         pieces = _pieces(encoded, self.spec.name)
         head = next(pieces, b"")
@@ -348,7 +351,6 @@ class _Batches:
         self.rows = 0
         self.count = 0
         self.ended = False
-        self.show_columns = False
         self._batches = self._read(first, next_item, schema)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -364,6 +366,6 @@ class _Batches:
                 yield from item.frame.to_arrow(compat_level=ARROW_LEVEL).to_batches()
             item = next_item()
         self.ended = True
-        if self.show_columns and not self.rows:
+        if item.show_columns and not self.rows:
             columns = pl.DataFrame(schema=schema).to_arrow(compat_level=ARROW_LEVEL).schema
             yield pa.record_batch([pa.array([], type=field.type) for field in columns], schema=columns)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from system.text_files import read_blocks
 
+import arrowstream as ars
 from arrowstream.connectors.files.csv import CsvEncoding, CsvFormat
 from arrowstream.connectors.files.encode import encode_file
 from arrowstream.errors import DataError, PlanError
@@ -125,6 +126,22 @@ def test_options_are_those_of_polars(options):
 
 def test_a_file_without_rows_has_its_header():
     assert written(pl.DataFrame(schema={"a": pl.Int64, "b": pl.String})) == b"a,b\n"
+
+
+def test_others_find_the_types_where_an_epoch_has_no_rows(tmp_path):
+    rows = ars.from_polars(pl.DataFrame({"a": range(10), "b": ["x"] * 10}))
+    rows.filter(pl.col("a") > 4).sink_csv(tmp_path / "some").run(
+        checkpoint=tmp_path / "state", checkpoint_every=3, progress=False
+    )
+    names = sorted(path.name for path in (tmp_path / "some").iterdir())
+    assert names == [f"part-0000000{epoch}.csv" for epoch in (2, 3, 4)]
+    assert pl.read_csv(tmp_path / "some").schema == {"a": pl.Int64, "b": pl.String}
+    assert duckdb.read_csv(str(tmp_path / "some" / "*.csv")).fetchall() == [(a, "x") for a in range(5, 10)]
+    rows.filter(pl.col("a") > 10).sink_csv(tmp_path / "none").run(
+        checkpoint=tmp_path / "other", checkpoint_every=3, progress=False
+    )
+    (only,) = (tmp_path / "none").iterdir()
+    assert only.read_bytes() == b"a,b\n"
 
 
 def test_others_read_it(tmp_path):
