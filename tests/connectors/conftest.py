@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
-import urllib.request
 import uuid
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
+import fsspec
 import pytest
 
 
 @pytest.fixture(scope="session")
 def s3_server():
-    """A server of S3 on loopback, one for each test process."""
+    """A server of S3 on loopback, one for each test process; or the one that ARROWSTREAM_TEST_S3 names."""
+    if endpoint := os.environ.get("ARROWSTREAM_TEST_S3"):
+        yield endpoint
+        return
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -25,22 +29,26 @@ def s3_server():
 
 @pytest.fixture
 def s3(s3_server, monkeypatch):
-    """A fresh bucket: `url` ("s3://bucket"), `bucket`, `storage_options` and `endpoint_url`."""
+    """A fresh bucket: `url` ("s3://bucket"), `bucket`, `storage_options`, `endpoint_url`, `is_moto`."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{bucket}", method="PUT"), timeout=30).close()
     options = {
         "key": "key-of-the-tests",
         "secret": "secret-of-the-tests",
         "endpoint_url": s3_server,
         "client_kwargs": {"region_name": "us-east-1"},
     }
+    fsspec.filesystem("s3", **options).call_s3("create_bucket", Bucket=bucket)
     return SimpleNamespace(
-        url=f"s3://{bucket}", bucket=bucket, storage_options=options, endpoint_url=s3_server
+        url=f"s3://{bucket}",
+        bucket=bucket,
+        storage_options=options,
+        endpoint_url=s3_server,
+        is_moto="ARROWSTREAM_TEST_S3" not in os.environ,
     )
 
 
