@@ -23,6 +23,7 @@ QUESTIONS = (
     *(f"read_{name}" for name in FORMATS),
     *(f"write_{name}" for name in FORMATS),
     "bad_csv",
+    "bad_ndjson",
 )
 ROWS = 20_000_000
 

@@ -231,20 +231,26 @@ def _is_told_alike(p: Any, end: Any) -> Any:
 
 
 @kernel
-def _forget(nodes: Any, rows: Any, saved: Any) -> None:
-    """Take back what a line has written."""
+def _forget(nodes: Any, rows: Any, used: Any, saved: Any) -> None:
+    """Take back what a line has written: views and ends of lists are looked at even where they are null."""
     for node in range(0, nodes.size, WORDS):
         level = nodes[node + LEVEL]
         first = saved[level]
         end = rows[level] + 1
-        is_list = nodes[node + KIND] == LIST
+        kind = nodes[node + KIND]
+        data = nodes[node + DATA]
         for row in range(first, end):
             if nodes[node + VALID] != 0:
                 store_byte(np.uint64(nodes[node + VALID] + row), np.uint64(0))
-            if is_list:
-                store_word(np.uint64(nodes[node + DATA] + 8 * row), np.uint64(0))
+            if kind == LIST:
+                store_word(np.uint64(data + 8 * row), np.uint64(0))
+            elif kind == TEXT:
+                store_word(np.uint64(data + 16 * row), np.uint64(0))
+                store_word(np.uint64(data + 16 * row + 8), np.uint64(0))
     for level in range(rows.size):
         rows[level] = saved[level]
+    for arena in range(used.size):
+        used[arena] = saved[rows.size + arena]
 
 
 @kernel
@@ -265,8 +271,9 @@ def decode(
     If a level is full it returns in front of the line that needs more; the caller gives it larger buffers.
 
     Shape   nodes: int64[n * WORDS]; keys: uint64[..], words and masks; stack: int64[depth * STACK_COLUMNS];
-            rows, saved, capacity: int64[levels], each level with room for one row more than its capacity;
-            used: int64[arenas]; bad: int64[lines * BAD_COLUMNS]; state: int64[STATES]
+            rows, capacity: int64[levels], each level with room for one row more than its capacity; used:
+            int64[arenas], each with room for all text; saved: int64[levels + arenas]; bad: int64[lines *
+            BAD_COLUMNS]; state: int64[STATES]
     Null    validity bytes are 1 for values
     Order   input order kept
     Cost    about 10 ns a value; all but `keys` and `capacity`, and what `nodes` points to, are written
@@ -285,6 +292,8 @@ def decode(
             continue
         for level in range(rows.size):
             saved[level] = rows[level]
+        for arena in range(used.size):
+            saved[rows.size + arena] = used[arena]
         outcome = np.int64(GOOD)
         column = np.int64(-1)
         value_begin = value_end_at = np.int64(0)
@@ -576,7 +585,7 @@ def decode(
             in_list = nodes[owner + KIND] == LIST
             step = _BEHIND
         if status == GROW:
-            _forget(nodes, rows, saved)
+            _forget(nodes, rows, used, saved)
             p = begin
             break
         if outcome == GOOD:
@@ -586,7 +595,7 @@ def decode(
             elif column >= 0:
                 outcome = np.int64(MISMATCH)
         if outcome != GOOD:
-            _forget(nodes, rows, saved)
+            _forget(nodes, rows, used, saved)
             p = newline_from(p)
             at = BAD_COLUMNS * state[BAD_ROWS]
             state[BAD_ROWS] += 1

@@ -152,6 +152,33 @@ def test_nesting_without_end_is_a_bad_record():
         ]
 
 
+def test_long_lists_and_texts_beside_bad_lines():
+    lists = [[[row] * (row % 700), []] for row in range(60)]
+    texts = ["é" * (row * 37 % 5_000) for row in range(60)]
+    lines = [json.dumps({"l": inner, "t": text}) for inner, text in zip(lists, texts, strict=True)]
+    lines[20] = lines[20][:-2]
+    lines[25] = '{"t":"a text that is not in its view","l":5}'
+    lines[30] = '{"l":[[1,2,3],[4,"x"]],"t":"x"}'
+    lines[40] = '{"l":null,"t":"\\n"}'
+    schema = {"l": pl.List(pl.List(pl.Int32)), "t": pl.String}
+    found = slots(read_blocks(NdjsonFormat(), "\n".join(lines).encode(), schema))
+    expected = [("row", row) for row in zip(lists, texts, strict=True)]
+    expected[20] = ("dead", lines[20].encode(), "line 21")
+    expected[25] = ("dead", lines[25].encode(), "line 26")
+    expected[30] = ("dead", lines[30].encode(), "line 31")
+    expected[40] = ("row", (None, "\n"))
+    assert found == expected
+
+
+def test_items_that_need_more_memory_than_there_should_be():
+    schema = {"l": pl.List(pl.Struct({f"column {index}": pl.Int64 for index in range(2_000)}))}
+    data = b'{"l":[]}\n{"l":[' + b",".join([b"null"] * 300_000) + b"]}\n"
+    with pytest.raises(
+        DataError, match=r"the lists of line 2 and those before it take more than 4,294,967,296"
+    ):
+        frame(data, schema)
+
+
 def test_a_byte_order_mark_and_blank_lines_are_no_records():
     data = b'\xef\xbb\xbf{"a":1}\r\n\r\n \t\n{"a":x}\n'
     assert slots(read_blocks(NdjsonFormat(), data, {"a": pl.Int64})) == [

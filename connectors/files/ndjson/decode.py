@@ -17,8 +17,9 @@ from arrowstream.config import DEAD
 from arrowstream.connectors.files.lines import Records, dead_letters, shown
 from arrowstream.connectors.files.ndjson.carrier import carried
 from arrowstream.connectors.files.ndjson.exact import NO_REASON, ExactDecoder, complaint, records_of, told
-from arrowstream.connectors.files.ndjson.tree import Memory, Tree
+from arrowstream.connectors.files.ndjson.tree import BYTES_MAX, Memory, Tree
 from arrowstream.connectors.files.streams import Block
+from arrowstream.errors import DataError
 
 if TYPE_CHECKING:
     from arrowstream.connectors.files.lines import Cut, Whole
@@ -45,7 +46,7 @@ class NdjsonDecoder:
 
     def block(self, piece: Cut[Whole]) -> Block:
         """Rows and dead slots of a piece."""
-        frame, left = decoded(self._tree, piece.data, piece.next_line - piece.line + 1)
+        frame, left = decoded(self._tree, piece, self._path)
         frame, refused = self._converted(frame)
         if refused.any():
             left = left.with_unsure(records_of(piece.data), np.flatnonzero(refused))
@@ -150,11 +151,18 @@ class Left:
         )
 
 
-def decoded(tree: Tree, data: bytes, lines: int) -> tuple[pl.DataFrame, Left]:
-    """Rows of at most so many lines, null where they are not decoded."""
+def decoded(tree: Tree, piece: Cut[Whole], path: str) -> tuple[pl.DataFrame, Left]:
+    """Rows of the lines of a piece, null where they are not decoded.
+
+    Raises
+    ------
+    DataError
+        The items of lists need more than BYTES_MAX.
+    """
     from arrowstream.kernels import json_decode as k
     from arrowstream.kernels.json_text import PADDING_BYTES
 
+    data, lines = piece.data, piece.next_line - piece.line + 1
     memory = Memory.of(tree, lines, len(data))
     # The last lines are copied, as there is nothing that could be read behind `data`.
     cut = data.rfind(b"\n", 0, max(len(data) - PADDING_BYTES, 0)) + 1
@@ -166,7 +174,7 @@ def decoded(tree: Tree, data: bytes, lines: int) -> tuple[pl.DataFrame, Left]:
     table = bad.reshape(-1, k.BAD_COLUMNS)
     state = np.zeros(k.STATES, np.int64)
     stack = np.zeros((tree.depth + 1) * k.STACK_COLUMNS, np.int64)
-    saved = np.zeros(tree.levels, np.int64)
+    saved = np.zeros(memory.rows.size + memory.used.size, np.int64)
     for array, first, size in ((np.frombuffer(data, np.uint8), 0, cut), (tail, cut, len(rest))):
         base, known = array.ctypes.data, int(state[k.BAD_ROWS])
         state[k.POSITION] = base
@@ -185,7 +193,12 @@ def decoded(tree: Tree, data: bytes, lines: int) -> tuple[pl.DataFrame, Left]:
             )
             if state[k.STATUS] != k.GROW:
                 break
-            memory.grow(int(state[k.GROW_LEVEL]))
+            if not memory.grow(int(state[k.GROW_LEVEL])):
+                raise DataError(
+                    f"{path}: the lists of line {piece.line + int(state[k.LINE])} and those before it take "
+                    f"more than {BYTES_MAX:,} bytes in memory",
+                    hint="read fewer columns, or write the file with fewer items a record",
+                )
         table[known : state[k.BAD_ROWS], [1, 2, 6, 7]] += first - base
     found = table[: state[k.BAD_ROWS]]
     records = Records(data, found[:, 1], found[:, 2], found[:, 3])

@@ -14,6 +14,9 @@ from arrowstream.connectors.files.text import inner_types
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+BYTES_MAX = 4 << 30
+"""Of the buffers of one frame."""
+
 _KEY_STEP = 8
 _UNWRITTEN = frozenset(b'"\\') | frozenset(range(32))  # what is in no key as it is
 _ITEMS_MIN = 1024
@@ -244,15 +247,22 @@ class Memory:
         rows, used = np.zeros(tree.levels, np.int64), np.zeros(max(len(arenas), 1), np.int64)
         return cls(tree, words, capacity, buffers, arenas, rows, used)
 
-    def grow(self, level: int) -> None:
-        """Twice the room for the items of a level."""
+    def grow(self, level: int) -> bool:
+        """Twice the room for the items of a level; False if that is too much.
+
+        A few bytes can stand for an item of thousands of columns.
+        """
         self.capacity[level] *= 2
+        if sum(int(self.capacity[at_level]) * width for _, at_level, width in self.tree.buffers) > BYTES_MAX:
+            return False
         for index, (word, at_level, width) in enumerate(self.tree.buffers):
             if at_level == level:
                 larger = np.zeros((int(self.capacity[level]) + 1) * width, np.uint8)
-                larger[: self.buffers[index].size] = self.buffers[index]
+                written = int(self.rows[level]) * width
+                larger[:written] = self.buffers[index][:written]
                 self.buffers[index] = larger
                 self.words[word] = larger.ctypes.data
+        return True
 
     def frame(self) -> pl.DataFrame:
         """The rows as columns."""
