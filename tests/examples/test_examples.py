@@ -56,10 +56,12 @@ def test_editors_find_the_schema(name):
 def test_the_page_about_pipelines_shows_what_is_printed(examples, monkeypatch):
     monkeypatch.chdir(examples)
     page = (EXAMPLES.parent / "docs" / "pipelines.md").read_text()
-    right, _, wrong = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    right, rule, _, wrong = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     shown = re.search(r"\$ arrowstream lint pipeline.yaml\n(.*?)```", page, re.DOTALL)
     Path("pipeline.yaml").write_text(right)
     assert lint("pipeline.yaml") == []
+    Path("pipeline.yaml").write_text(rule)
+    assert lint("pipeline.yaml", read_input=False) == []
     Path("pipeline.yaml").write_text(wrong)
     found = [str(mistake) for mistake in lint("pipeline.yaml")]
     assert shown[1].splitlines() == [*"\n".join(found).splitlines(), f"{len(found)} mistakes in 1 file"]
