@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from arrowstream.connectors.files.rotations import log_of
 from arrowstream.connectors.files.tail import Progress, digest
 from arrowstream.connectors.files.watch import Seen
 
@@ -157,3 +158,31 @@ def beginning_with(
                 yield content
         elif or_else(content):
             yield content
+
+
+class Heads:
+    """Contents by their first bytes and by their log, so that no file is compared with thousands of others.
+
+    It says which ones may begin as a file does; some may have been read on since they were added.
+    """
+
+    def __init__(self, contents: Iterable[Content]) -> None:
+        self._by_head: dict[int, dict[str, list[Content]]] = {}
+        self._by_log: dict[str, list[Content]] = {}
+        for content in contents:
+            self.add(content)
+
+    def add(self, content: Content) -> None:
+        """One more."""
+        size = content.progress.head_size
+        if size:
+            self._by_head.setdefault(size, {}).setdefault(content.progress.head, []).append(content)
+        self._by_log.setdefault(log_of(content.seen.path), []).append(content)
+
+    def alike(self, head: bytes, log: str) -> dict[Content, None]:
+        """Those that begin as `head` does, and all of the log: of some of them nothing has been read yet."""
+        found = dict.fromkeys(self._by_log.get(log, ()))
+        for size, contents in self._by_head.items():
+            if size <= len(head):
+                found.update(dict.fromkeys(contents.get(digest(head[:size]), ())))
+        return found

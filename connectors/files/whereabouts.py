@@ -7,7 +7,7 @@ import time
 from logging import getLogger
 from typing import TYPE_CHECKING
 
-from arrowstream.connectors.files.contents import beginning_with
+from arrowstream.connectors.files.contents import Heads, beginning_with
 from arrowstream.connectors.files.rotations import log_of, oldest_first
 from arrowstream.connectors.files.tail import HEAD_BYTES
 from arrowstream.connectors.files.watch import seen_as
@@ -45,6 +45,7 @@ class Whereabouts:
         self.lost: dict[Content, float] = {}
         self._fresh: dict[Content, None] = {}
         self._open: dict[Content, None] = {}
+        self._heads: Heads | None = None  # of this look, if it was needed
 
     def restore(self, content: Content) -> None:
         """One of a position."""
@@ -151,17 +152,28 @@ class Whereabouts:
     def alike(self, head: bytes, seen: Seen) -> Iterator[Content]:
         """Contents that are followed and begin with the same bytes, as far as that can be told unopened."""
         log = log_of(seen.path)
-        others = [c for c in self.files.values() if not c.whole and c.seen.file != seen.file]
+        if self._heads is None:
+            self._heads = Heads(self.files.values())
+        others = [
+            content
+            for content in self._heads.alike(head, log)
+            if self.files.get(content.seen.file) is content
+            and not content.whole
+            and content.seen.file != seen.file
+        ]
         return beginning_with(head, others, lambda content: log_of(content.seen.path) == log)
 
     def enqueue(self, content: Content) -> None:
         """Let it be read after this look."""
         self._fresh[content] = None
+        if self._heads is not None:
+            self._heads.add(content)
 
     def take_fresh(self) -> list[Content]:
         """What there is to read since it was last asked, in order of names."""
         fresh = [content for content in self._fresh if not content.gone and not content.dropped]
         self._fresh.clear()
+        self._heads = None
         return sorted(fresh, key=lambda content: oldest_first(content.seen.path))
 
     def drop(self, content: Content) -> None:

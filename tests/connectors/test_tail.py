@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arrowstream.connectors.files.contents import Content, Heads
 from arrowstream.connectors.files.tail import (
     HEAD_BYTES,
     LAST_BYTES,
@@ -21,6 +22,7 @@ from arrowstream.connectors.files.tail import (
     is_known,
     read_new,
 )
+from arrowstream.connectors.files.watch import Seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,3 +144,19 @@ def test_a_section_lies_at_its_place():
 def written(folder: Path, content: bytes, name: str = "file") -> Path:
     (folder / name).write_bytes(content)
     return folder / name
+
+
+def test_a_fresh_file_is_compared_with_few_of_thousands():
+    def content(path, text):
+        progress = Progress().after(b"", text, [len(text)]) if text else Progress()
+        return Content("scan", Seen(path, len(text), 0, inode=1), progress=progress)
+
+    others = [content(f"/logs/{number:05d}x.log", b"%05d\n" % number) for number in range(3_000)]
+    same = content("/logs/a.log.1", b"00007\n")
+    unread = content("/logs/a.log", b"")
+    longer = content("/logs/a.log.2", b"00007\n" * 100)
+    heads = Heads([*others, same])
+    for added in (unread, longer):
+        heads.add(added)
+    found = heads.alike(b"00007\nmore\n", "/logs/a.log")
+    assert set(found) == {others[7], same, unread, longer}
