@@ -62,14 +62,15 @@ class KnownFiles:
                 content
             )  # an object that was replaced: what is left of it cannot be had any more
             return False
+        if not content.whole and seen.size_bytes < content.progress.offset:
+            self.replace(content, seen)
+            return True
         content.moved(seen, gone=False)
         content.quiet_s = None
         if content.whole:
             waited_s = self._ledger.waiting.so_far(seen)
             if waited_s is None or waited_s >= waits.INVALID_S:
                 self._ledger.at.enqueue(content)
-        elif seen.size_bytes < content.progress.offset:
-            self.replace(content, seen)
         elif (seen.size_bytes, seen.mtime_ns) != content.read_as:
             self._ledger.at.enqueue(content)
         return True
@@ -110,7 +111,7 @@ class KnownFiles:
             self._ledger.at.part(content)
             return
         if content.quiet_s is None:
-            self._ledger.at.lost[content] = now  # what was begun in its place may have been rotated away, too
+            self._ledger.at.lose(content)
         status = os.fstat(content.descriptor)
         if (status.st_size, status.st_mtime_ns) != content.read_as:
             content.quiet_s = now

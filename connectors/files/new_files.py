@@ -68,17 +68,17 @@ class NewFiles:
 
     def _siblings(self, found: Sequence[Seen]) -> list[Seen]:
         """Files beside those that are gone which may hold what was in them; renamed ones are followed."""
-        lost = [content for content in self._ledger.at.lost if not content.dropped]
+        lost = {content: loss for content, loss in self._ledger.at.lost.items() if content.seen.inode}
         there = {seen.file for seen in found}
         siblings: dict[object, Seen] = {}
-        for folder in {str(Path(content.seen.path).parent) for content in lost if content.seen.inode}:
-            of_folder = [content for content in lost if str(Path(content.seen.path).parent) == folder]
-            logs = {log_of(content.seen.path) for content in of_folder}
+        for folder in {str(Path(loss.path).parent) for loss in lost.values()}:
+            of_folder = {c: loss for c, loss in lost.items() if str(Path(loss.path).parent) == folder}
+            logs = {log_of(loss.path) for loss in of_folder.values()}
+            gone = {c.seen.file: c for c in of_folder if c.gone and not c.dropped}
             for seen in _files_in(folder):
                 if seen.file in there or seen.file in self._ledger.at.files:
                     continue
-                same = next((c for c in of_folder if c.seen.file == seen.file and c.gone), None)
-                if same is not None and self._is_renamed(same, seen):
+                if seen.file in gone and self._is_renamed(gone[seen.file], seen):
                     continue
                 if log_of(seen.path) in logs:
                     siblings[seen.file] = seen
@@ -237,9 +237,7 @@ class NewFiles:
     def _is_newer(self, seen: Seen) -> bool:
         """Whether a rotation was begun and rotated away while nobody looked."""
         log = log_of(seen.path)
-        before = [
-            content.seen.mtime_ns for content in self._ledger.at.lost if log_of(content.seen.path) == log
-        ]
+        before = [loss.mtime_ns for loss in self._ledger.at.lost.values() if log_of(loss.path) == log]
         return bool(before) and seen.mtime_ns > min(before)
 
     def _has_settled(self, seen: Seen) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from logging import getLogger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from arrowstream.connectors.files.contents import Heads, beginning_with
 from arrowstream.connectors.files.rotations import log_of, oldest_first
@@ -26,6 +27,14 @@ GONE_MAX = 256
 _OPEN_MAX = 256  # files held open: what is read seldom is opened again
 
 
+class Loss(NamedTuple):
+    """The file that a content has lost, and when that was noticed."""
+
+    path: str
+    mtime_ns: int
+    since_s: float
+
+
 class Whereabouts:
     """The contents of a follower, which uses it under its lock.
 
@@ -36,13 +45,13 @@ class Whereabouts:
     gone
         What is in no file any more, the oldest first.
     lost
-        What has lost its file (or a name that is asked for), and since when: it is looked for.
+        What has lost its file (or a name that is asked for): it is looked for.
     """
 
     def __init__(self) -> None:
         self.files: dict[object, Content] = {}
         self.gone: list[Content] = []
-        self.lost: dict[Content, float] = {}
+        self.lost: dict[Content, Loss] = {}
         self._fresh: dict[Content, None] = {}
         self._open: dict[Content, None] = {}
         self._heads: Heads | None = None  # of this look, if it was needed
@@ -51,9 +60,9 @@ class Whereabouts:
         """One of a position."""
         if not content.gone:
             self.files[content.seen.file] = content
-        elif content.whole:
-            self.lost[content] = time.monotonic()
-        else:
+            return
+        self.lose(content)  # its copy, and what was begun in its place, may be anywhere by now
+        if not content.whole:
             self.gone.append(content)
 
     def begin(self, content: Content) -> None:
@@ -92,22 +101,36 @@ class Whereabouts:
         self._fresh.pop(content, None)
         if self.files.get(content.seen.file) is content:
             del self.files[content.seen.file]
-        content.moved(content.seen, gone=True)
+        # What is there now may be another content, and newer than what that one will be compared with.
+        mtime_ns = min(
+            content.seen.mtime_ns, content.read_as[1] if content.read_as else content.seen.mtime_ns
+        )
+        content.moved(replace(content.seen, mtime_ns=mtime_ns), gone=True)
         content.known = True
         if not content.is_begun:
             content.dropped = True
             return
-        self.lost[content] = time.monotonic()
+        self.lose(content)
         if not content.whole:
             self.gone.append(content)
 
+    def lose(self, content: Content) -> None:
+        """Look for a content from now on, and for what may have been begun in its place and rotated away."""
+        before = self.lost.get(content)
+        mtime_ns = content.seen.mtime_ns if before is None else min(before.mtime_ns, content.seen.mtime_ns)
+        self.lost[content] = Loss(content.seen.path, mtime_ns, time.monotonic())
+
     def give_up(self, after_s: float, logs: set[str]) -> None:
-        """Look no longer for what is lost for so long, unless a file of its log waits, which may hold it."""
+        """Look no longer for what is found, or lost for so long; unless a file of its log waits.
+
+        That file may hold what is lost, or what was begun after it.
+        """
         now = time.monotonic()
-        for content, since_s in list(self.lost.items()):
+        for content, loss in list(self.lost.items()):
+            if log_of(loss.path) in logs:
+                continue
             is_found = not content.gone and content.quiet_s is None
-            waits = log_of(content.seen.path) in logs
-            if is_found or content.dropped or (now - since_s >= after_s and not waits):
+            if is_found or content.dropped or now - loss.since_s >= after_s:
                 del self.lost[content]
                 if content.whole and not is_found and not content.dropped:
                     content.dropped = True

@@ -15,6 +15,8 @@ from system.followed_log import Log, Reading
 from arrowstream.connectors.files import waiting as waiting_module
 from arrowstream.connectors.files import whereabouts as whereabouts_module
 from arrowstream.connectors.files.csv import CsvFormat
+from arrowstream.connectors.files.waiting import age_s
+from arrowstream.connectors.files.watch import seen_at
 
 UP_OR_DOWN = pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
 
@@ -192,6 +194,46 @@ def test_copied_truncated_and_compressed_at_once(log, up):
             log.truncate("a.log")
             log.write(4)
         assert reading.take_more(4) == [1, 2, 3, 4]
+        assert reading.take_nothing() == []
+
+
+def test_one_of_two_compressed_copies_has_not_settled_yet(log):
+    """What was begun after a log was truncated is looked for as long as one of its rotations waits."""
+    with Reading(log) as reading:
+        log.write(1, 2)
+        reading.take(2)
+        with reading.maybe_down(up=False):
+            log.write(3)
+            log.compress("a.log", ".gz", gzip.compress, to="a.log.2.gz")
+            while age_s(seen_at(str(log.folder / "a.log.2.gz"))) < waiting_module.SETTLE_S:
+                pass
+            log.truncate("a.log")
+            log.write(4, 5)
+            log.compress("a.log", ".gz", gzip.compress, to="a.log.1.gz")
+            log.truncate("a.log")
+            log.write(6)
+        assert reading.take_more(6) == [1, 2, 3, 4, 5, 6]
+        assert reading.take_nothing() == []
+
+
+def test_rotated_again_before_a_line_of_the_new_beginning_was_read(log, monkeypatch):
+    """The position knows of the log only what has lost its file."""
+    with Reading(log) as reading, monkeypatch.context() as patched:
+        log.write(1, 2)
+        reading.take(2)
+        patched.setattr(waiting_module, "SETTLE_S", 60.0)
+        log.compress("a.log", ".gz", gzip.compress, to="a.log.1.gz")
+        log.truncate("a.log")
+        reading.take_nothing()
+        with reading.maybe_down(up=False):
+            patched.undo()
+            patched.setattr(waiting_module, "SETTLE_S", 0.05)
+            log.write(3, 4)
+            log.rename("a.log.1.gz", "a.log.2.gz")
+            log.compress("a.log", ".gz", gzip.compress, to="a.log.1.gz")
+            log.truncate("a.log")
+            log.write(5)
+        assert reading.take_more(5) == [1, 2, 3, 4, 5]
         assert reading.take_nothing() == []
 
 
