@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arrowstream.kernels.compile import kernel
-from arrowstream.kernels.memory import load_byte, load_short, load_word
+from arrowstream.kernels.memory import load_byte, load_half, load_short, load_word
 
 DATE_BYTES, TIME_BYTES = 10, 8
 """Without fractions of a second."""
@@ -17,10 +17,12 @@ NO_DATE, NO_SUCH_DAY = -(2**62), -(2**62) - 1
 
 _DATE_FORM = np.uint64(int.from_bytes(b"0000-00-", "little"))
 _TIME_FORM = np.uint64(int.from_bytes(b"00:00:00", "little"))
+_ZONE_FORM = np.uint64(int.from_bytes(b"00:00", "little"))
 _DAY_FORM = np.uint64(int.from_bytes(b"00", "little"))
 # Added to a byte that differs from its form: from which difference on it has its highest bit.
 _DATE_LIMITS = np.uint64(int.from_bytes(bytes([118, 118, 118, 118, 127, 118, 118, 127]), "little"))
 _TIME_LIMITS = np.uint64(int.from_bytes(bytes([118, 118, 127, 118, 118, 127, 118, 118]), "little"))
+_ZONE_LIMITS = np.uint64(int.from_bytes(bytes([118, 118, 127, 118, 118]), "little"))
 _DAY_LIMITS = np.uint64(int.from_bytes(bytes([118, 118]), "little"))
 _HIGH_BITS = np.uint64(0x8080_8080_8080_8080)
 
@@ -94,3 +96,23 @@ def fraction_at(p: Any, digits_max: Any) -> Any:
         value *= 10
         count += 1
     return p, value
+
+
+@kernel
+def zone_at(p: Any) -> Any:
+    """Where the zone at `p` ends, Z or +hh:mm, and how many seconds it is ahead of UTC.
+
+    Its end is below 0 if there is none.
+    """
+    byte = load_byte(np.uint64(p))
+    if byte == 90:
+        return p + 1, np.int64(0)
+    word = (load_half(np.uint64(p + 1)) | (load_byte(np.uint64(p + 5)) << np.uint64(32))) ^ _ZONE_FORM
+    is_form = (word | (word + _ZONE_LIMITS)) & _HIGH_BITS == 0
+    if not is_form or (byte != 43 and byte != 45):  # noqa: PLR1714
+        return np.int64(-1), np.int64(0)
+    hour, minute = _two_digits(word, 0), _two_digits(word, 3)
+    if hour > 23 or minute > 59:
+        return np.int64(-1), np.int64(0)
+    seconds = 3600 * hour + 60 * minute
+    return p + 6, seconds if byte == 43 else -seconds

@@ -30,6 +30,7 @@ from arrowstream.kernels.iso_times import (
     date_at,
     fraction_at,
     seconds_at,
+    zone_at,
 )
 from arrowstream.kernels.json_text import (
     COLON,
@@ -94,7 +95,7 @@ WORDS = 18
     BOOLEAN,  # a byte
     TEXT,  # a view; A says what else than strings is taken as it is written
     DATE,  # days in four bytes
-    DATETIME,  # A digits of fractions of a second, C of them in one; with a Z behind it if B is 1
+    DATETIME,  # A digits of fractions of a second, C of them in one; with a zone behind it if B is 1
     TIME,  # nanoseconds
     OTHER,  # null, or left to another decoder
 ) = range(11)
@@ -212,9 +213,11 @@ def _moment(p: Any, node: Any, nodes: Any) -> Any:  # noqa: PLR0911 - a case for
             p = end
             value += fraction
     if zone != 0:
-        if load_byte(np.uint64(p)) != 90:
+        end, ahead = zone_at(p)
+        if end < 0:
             return p, value, np.int64(UNSURE)
-        p += 1
+        p = end
+        value -= ahead * nodes[node + C]
     if load_byte(np.uint64(p)) != QUOTE:
         return p, value, np.int64(UNSURE)
     return p, value, np.int64(GOOD)

@@ -50,6 +50,7 @@ def test_floats_as_python_writes_them(value):
     assert float_of(int(whole + fraction), int(exponent or 0) - len(fraction)) == value
 
 
+@settings(deadline=None)
 @given(st.dates())
 def test_dates(day):
     data = padded(day.isoformat())
@@ -89,6 +90,14 @@ def test_times():
         assert iso_times.fraction_at(data.ctypes.data, digits) == (data.ctypes.data + len(text), expected)
     for text in (".", ".1234", ".x"):
         assert iso_times.fraction_at(padded(text).ctypes.data, 3)[0] < 0
+
+
+def test_zones():
+    for text, expected in (("Z", 0), ("+01:30", 5_400), ("-23:59", -86_340)):
+        data = padded(text)
+        assert iso_times.zone_at(data.ctypes.data) == (data.ctypes.data + len(text), expected)
+    for text in ("", "z", "+24:00", "+01:60", "+0100", "+1:00", " 01:00"):
+        assert iso_times.zone_at(padded(text).ctypes.data)[0] < 0
 
 
 TEXTS = st.lists(

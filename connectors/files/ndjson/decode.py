@@ -87,22 +87,25 @@ class NdjsonDecoder:
     def _judged(self, left: Left) -> tuple[dict[int, str], list[int]]:
         """What is wrong with each of the lines, and those about which it is not known."""
         from arrowstream.kernels.json_decode import MISMATCH
-        from arrowstream.kernels.json_text import NO_JSON
+        from arrowstream.kernels.json_text import UNSURE
 
         errors: dict[int, str] = {}
-        unsure: list[int] = []
         data = left.records.data
+        is_unsure = left.outcomes[:, 0] == UNSURE
+        unsure: list[int] = np.flatnonzero(is_unsure).tolist()
+        known = np.flatnonzero(~is_unsure)
         endings = [told(name, dtype) for name, dtype in self._schema.items()]
-        for index, (outcome, column, begin, end) in enumerate(left.outcomes.tolist()):
-            if outcome == MISMATCH:
+        for index, outcome in zip(known.tolist(), left.outcomes[known].tolist(), strict=True):
+            kind, column, begin, end = outcome
+            if kind == MISMATCH:
                 value = data[begin:end]
                 text = value[1:-1] if value.startswith(b'"') else value
                 errors[index] = shown(text) + endings[column]
-            elif outcome == NO_JSON and (error := complaint(left.records.at(index))) != NO_REASON:
+            elif (error := complaint(left.records.at(index))) != NO_REASON:
                 errors[index] = error
             else:
                 unsure.append(index)
-        return errors, unsure
+        return errors, sorted(unsure)
 
     def _filled(
         self, frame: pl.DataFrame, left: Left, unsure: list[int], errors: dict[int, str]
