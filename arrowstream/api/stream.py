@@ -268,10 +268,10 @@ class Stream(RowVerbs, Results, Looks, Sinks):
             Columns: `original` (the bytes of the line or record; a row as a JSON object, in which binary
             values are base64 and NaN is null; null for whole files and row groups), `error`, `operator` (as
             numbered in the plan of the run; "scan" is the source), `source` (the file), `partition`, and
-            `position` ("line 17" of the file; "row 12" of it, counted from 0, or of the partition where
-            `source` is null). Rows come in the order of the input, whatever the batches. Below a window or
-            `map_batches`, rows have no place in the input: there the order is defined among the dead letters
-            of one operator only, and source, partition and position are null.
+            `position` ("line 17" of the file; "row 12" of it, counted from 0; of the partition where the
+            source does not know the row of the file). Rows come in the order of the input, whatever the
+            batches. Below a window or `map_batches`, rows have no place in the input: there the order is
+            defined among the dead letters of one operator only, and source, partition and position are null.
 
         Raises
         ------

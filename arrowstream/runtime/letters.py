@@ -139,6 +139,8 @@ class Letters:
             source = self._files.gather(slots)
         if self._rows is not None:
             position = pl.select(pl.format("row {}", self._rows.gather(slots))).to_series()
+        elif self._files is not None:  # the source was asked for the file only
+            position += " of the partition"
         made = letters.with_columns(
             pl.lit(operator_id).alias("operator"),
             source.alias("source"),

@@ -273,6 +273,14 @@ def test_where_the_source_knows_files_letters_name_them(given, batch_rows):
     assert checked.filter(kind="good").collect(progress=False).columns == ["kind", "t", "id"]
 
 
+@pytest.mark.filterwarnings("ignore::arrowstream.DeadLettersWarning")
+def test_a_number_that_is_not_of_the_file_says_so():
+    filed = ars.scan(Filed(frame_of(["good"] * 11 + ["odd"])), event_time="t")
+    checked = filed.with_metadata(file="path").validate({"odd": "kind <> 'odd'"}, on_error="dead_letter")
+    letters = checked.dead_letters().collect(progress=False)
+    assert letters.select("source", "position").rows() == [("f1", "row 11 of the partition")]
+
+
 def test_below_a_window_there_is_no_file_either():
     filed = ars.scan(Filed(frame_of(KINDS * 5)), event_time="t", on_error="skip")
     sums = filed.group_by_dynamic("t", every="1m").agg(pl.col("id").sum())
