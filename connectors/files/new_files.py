@@ -17,7 +17,7 @@ from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
 from arrowstream.connectors.files.rotations import log_of, oldest_first
 from arrowstream.connectors.files.tail import HEAD_BYTES, begins_alike, is_known
-from arrowstream.connectors.files.waiting import age_s
+from arrowstream.connectors.files.waiting import age_s, has_changed
 from arrowstream.connectors.files.watch import seen_as, seen_at
 from arrowstream.connectors.files.whereabouts import is_unlinked
 from arrowstream.errors import DataError
@@ -107,7 +107,7 @@ class NewFiles:
         if not seen.size_bytes:
             return
         if not seen.inode:
-            self._begin_whole(seen, None)
+            self._begin_object(seen)
             return
         try:
             descriptor = os.open(seen.path, os.O_RDONLY)
@@ -170,6 +170,15 @@ class NewFiles:
         content = self._ledger.at.files.get(seen.file)
         if content is not None and not matched:
             self._ledger.at.hold(content, os.dup(descriptor))
+
+    def _begin_object(self, seen: Seen) -> None:
+        """A new object, or one that was away for a moment while it was read: it goes on where it was."""
+        for content in self._ledger.at.lost:
+            is_away = content.gone and not content.dropped and content.seen.path == seen.path
+            if is_away and not has_changed(content.seen, seen):
+                self._ledger.revive(content, seen)
+                return
+        self._begin_whole(seen, None)
 
     def _begin_whole(self, seen: Seen, keys: tuple[bytes, ...] | None) -> None:
         if self._ledger.finished.are(self._ledger.finished.keys_of(seen, None) if keys is None else keys):

@@ -179,6 +179,28 @@ def test_an_object_that_is_replaced_while_it_is_read(s3, up, caplog, monkeypatch
     bucket.close()
 
 
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+def test_an_object_that_is_away_for_a_moment_while_it_is_read(s3, up):
+    """Removed, and put again with the same bytes: it is the same version, and none of it is read twice."""
+    bucket = Bucket(s3, schema={"n": pl.Int64})
+    padding = "x" * (64 << 10)
+    content = "".join(f'{{"n": {number}, "text": "{padding}"}}\n' for number in range(300)).encode()
+    bucket.files.pipe_file(f"{s3.bucket}/in/a.ndjson", content)
+    bucket.look()
+    first = bucket.read()
+    assert 0 < len(first) < 300
+    bucket.files.rm_file(f"{s3.bucket}/in/a.ndjson")
+    bucket.look()
+    bucket.look()
+    if not up:
+        bucket.restart()
+        bucket.look()
+    bucket.files.pipe_file(f"{s3.bucket}/in/a.ndjson", content)
+    assert first + bucket.take(300 - len(first)) == list(range(300))
+    assert bucket.take_nothing() == []
+    bucket.close()
+
+
 def test_a_server_that_is_away_for_a_while(s3):
     """Neither looking nor reading ends the job; other objects are read when it is back."""
     from moto.server import ThreadedMotoServer
