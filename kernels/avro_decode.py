@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from arrowstream.kernels.avro_values import VARINT_BYTES_MAX, store_decimal, store_uuid, varint
 from arrowstream.kernels.compile import kernel
 from arrowstream.kernels.memory import (
     load_byte,
@@ -25,7 +26,6 @@ from arrowstream.kernels.memory import (
     store_half,
     store_short,
     store_word,
-    trailing_zeros,
 )
 from arrowstream.kernels.views import is_utf8, store_view
 
@@ -37,9 +37,6 @@ OP, NULL_BRANCH, END, LEVEL, VALID, DATA, A, B, C, D, ARENA, USED = range(WORDS)
 
 PADDING_BYTES = 16
 """So many bytes behind every block's records can be read."""
-
-BLOCK_PADDING_BYTES = 32
-"""So many bytes behind the data in which blocks are looked for can be read."""
 
 (
     RECORD,  # nothing of its own
@@ -85,105 +82,8 @@ DONE, FULL, GROW, BROKEN = range(4)
 BAD_COLUMNS = 4
 """Of `bad`: row, first byte, end, error + 16 * instruction of its first error."""
 
-VARINT_BYTES_MAX = 10
-"""Seven of 64 bits a byte."""
-
 EMPTY_ITEMS_MAX = 1 << 24
 """Items without any bytes (nulls) that the lists of one call may have in all."""
-
-_HIGH_BITS = np.uint64(0x8080_8080_8080_8080)
-_ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
-
-
-@kernel
-def _varint(p: Any) -> Any:
-    """The zigzag number at `p`, and where it ends: -p if it has more than 64 bits. Reads up to ten bytes."""
-    word = load_word(np.uint64(p))
-    stop = ~word & _HIGH_BITS
-    if word & np.uint64(0x80) == 0:
-        raw = word & np.uint64(0x7F)
-        n = np.int64(1)
-    elif stop != 0:
-        n = np.int64(trailing_zeros(stop) >> np.uint64(3)) + 1
-        word &= _ALL >> np.uint64(64 - 8 * n)
-        word &= ~_HIGH_BITS
-        word = (word & np.uint64(0x007F_007F_007F_007F)) | (
-            (word & np.uint64(0x7F00_7F00_7F00_7F00)) >> np.uint64(1)
-        )
-        word = (word & np.uint64(0x0000_3FFF_0000_3FFF)) | (
-            (word & np.uint64(0x3FFF_0000_3FFF_0000)) >> np.uint64(2)
-        )
-        raw = (word & np.uint64(0x0FFF_FFFF)) | ((word & np.uint64(0x0FFF_FFFF_0000_0000)) >> np.uint64(4))
-    else:
-        raw = np.uint64(0)
-        for i in range(8):
-            raw |= ((word >> np.uint64(8 * i)) & np.uint64(0x7F)) << np.uint64(7 * i)
-        byte = load_byte(np.uint64(p + 8))
-        raw |= (byte & np.uint64(0x7F)) << np.uint64(56)
-        n = np.int64(9)
-        if byte >= 0x80:
-            byte = load_byte(np.uint64(p + 9))
-            raw |= byte << np.uint64(63)
-            n = np.int64(10)
-            if byte > 1:
-                return np.int64(0), -p
-    return np.int64(raw >> np.uint64(1)) ^ -np.int64(raw & np.uint64(1)), p + n
-
-
-@kernel
-def _store_decimal(p: Any, n: Any, target: Any, limit_high: Any, limit_low: Any) -> bool:
-    """Widen `n` bytes, big-endian, to 128 bits; False if the absolute value is not below the limit."""
-    fill = np.uint64(0)
-    if n > 0 and load_byte(np.uint64(p)) >= 0x80:
-        fill = _ALL
-    high, low = fill, fill
-    for i in range(n):
-        if i < n - 16:
-            if load_byte(np.uint64(p + i)) != fill & np.uint64(0xFF):
-                return False
-            continue
-        high = (high << np.uint64(8)) | (low >> np.uint64(56))
-        low = (low << np.uint64(8)) | load_byte(np.uint64(p + i))
-    if n > 16 and (high ^ fill) >> np.uint64(63) != 0:
-        return False
-    size_high, size_low = high, low
-    if fill != 0:
-        size_low = ~low + np.uint64(1)
-        size_high = ~high
-        if size_low == 0:
-            size_high += np.uint64(1)
-    if size_high > np.uint64(limit_high):
-        return False
-    if size_high == np.uint64(limit_high) and size_low >= np.uint64(limit_low):
-        return False
-    if target != 0:
-        store_word(np.uint64(target), low)
-        store_word(np.uint64(target + 8), high)
-    return True
-
-
-@kernel
-def _hex_digit(value: Any) -> Any:
-    digit = value & np.uint64(0xF)
-    return digit + np.uint64(48) if digit < 10 else digit + np.uint64(87)
-
-
-@kernel
-def _store_uuid(p: Any, view: Any, arena: Any, used: Any, slot: Any) -> None:
-    """16 bytes as 8-4-4-4-12 digits."""
-    at = used[slot]
-    target = arena + at
-    for i in range(16):
-        byte = load_byte(np.uint64(p + i))
-        store_byte(np.uint64(target), _hex_digit(byte >> np.uint64(4)))
-        store_byte(np.uint64(target + 1), _hex_digit(byte))
-        target += 2
-        if i in (3, 5, 7, 9):
-            store_byte(np.uint64(target), np.uint64(45))
-            target += 1
-    used[slot] = at + 36
-    store_word(np.uint64(view), np.uint64(36) | (load_half(np.uint64(arena + at)) << np.uint64(32)))
-    store_word(np.uint64(view + 8), np.uint64(at) << np.uint64(32))
 
 
 @kernel
@@ -260,7 +160,7 @@ def decode(
                     pc = program[at + END]
                     continue
                 else:
-                    number, p = _varint(p)  # as good writers never write it
+                    number, p = varint(p)  # as good writers never write it
                     if p < 0 or number < 0 or number > 1:
                         broken = BAD_BRANCH
                         break
@@ -281,7 +181,7 @@ def decode(
                 store_byte(np.uint64(valid + row), np.uint64(1))
             pc = at + WORDS
             if op == INTEGER:
-                number, p = _varint(p)
+                number, p = varint(p)
                 if p < 0:
                     broken = BAD_VARINT
                     break
@@ -307,7 +207,7 @@ def decode(
             elif op == TEXT or op == BYTES:  # noqa: PLR1714, SIM109 — becomes one switch with the others
                 n = program[at + A]
                 if n < 0:
-                    n, p = _varint(p)
+                    n, p = varint(p)
                     if p < 0:
                         broken = BAD_VARINT
                         break
@@ -341,7 +241,7 @@ def decode(
                 index = program[at + B]
                 level = program[at + C]
                 if left[index] == 0:
-                    number, p = _varint(p)
+                    number, p = varint(p)
                     if p < 0:
                         broken = BAD_VARINT
                         break
@@ -353,7 +253,7 @@ def decode(
                             broken = OVERRUN
                             break
                         number = -number
-                        block_bytes, p = _varint(p)
+                        block_bytes, p = varint(p)
                         if p < 0 or block_bytes < 0:
                             broken = BAD_COUNT
                             break
@@ -386,7 +286,7 @@ def decode(
             elif op == DECIMAL:
                 n = program[at + A]
                 if n < 0:
-                    n, p = _varint(p)
+                    n, p = varint(p)
                     if p < 0:
                         broken = BAD_VARINT
                         break
@@ -397,7 +297,7 @@ def decode(
                     broken = OVERRUN
                     break
                 target = data + 16 * row if data != 0 else np.int64(0)
-                good = _store_decimal(p, n, target, program[at + B], program[at + C])
+                good = store_decimal(p, n, target, program[at + B], program[at + C])
                 if not good and error == NO_ERROR:
                     error, error_pc = TOO_MANY_DIGITS, at
                 p += n
@@ -406,10 +306,10 @@ def decode(
                     broken = OVERRUN
                     break
                 if data != 0:
-                    _store_uuid(p, data + 16 * row, program[at + ARENA], used, program[at + USED])
+                    store_uuid(p, data + 16 * row, program[at + ARENA], used, program[at + USED])
                 p += 16
             elif op == UNION:
-                number, p = _varint(p)
+                number, p = varint(p)
                 if p < 0 or number < 0 or number >= program[at + B]:
                     broken = BAD_BRANCH
                     break
@@ -452,63 +352,3 @@ def decode(
         state[STATUS] = BROKEN
         state[ERROR] = broken
         state[ERROR_PC] = at
-
-
-@kernel
-def find_blocks(
-    data: Any, size: Any, begin: Any, sync: Any, least_bytes: Any, segments: Any, found: Any
-) -> int:
-    """Find the blocks of an object container file that lie whole in `data` from `begin` on.
-
-    Shape   data: uint8[size + BLOCK_PADDING_BYTES or more]; sync: uint64[2]; segments: int64[n * 3], written:
-            where the content of each block begins and ends in `data`, and its number of records (each has
-            `least_bytes` or more; below 0: not known); found:
-            int64[3], written: number of blocks, where the next one begins, its bytes (0: not known yet)
-    Raises  nothing; returns DONE (needs more data, or room in `segments`) or BROKEN (what begins there is no
-            block: no numbers, more records than bytes, or no marker behind it)
-    Cost    O(blocks)
-    """
-    base = np.int64(data.ctypes.data)
-    at = begin
-    count = 0
-    found[2] = 0
-    status = DONE
-    while 3 * count < segments.size and at < size:
-        records, p = _varint(base + at)
-        if p - base >= size or (p < 0 and size - at < VARINT_BYTES_MAX):
-            break
-        if p < 0 or records < 0:
-            status = BROKEN
-            break
-        left = base + size - p
-        block_bytes, p = _varint(p)
-        if p - base > size or (p < 0 and left < VARINT_BYTES_MAX):
-            break
-        if p < 0 or block_bytes < 0:
-            status = BROKEN
-            break
-        content = p - base
-        found[2] = content - at + block_bytes + 16 if block_bytes < 2**62 else np.int64(2**62)
-        most = np.int64(2**62)  # compressed: it is not known yet how many bytes there are
-        if least_bytes > 0:
-            most = block_bytes // least_bytes
-        elif least_bytes == 0:
-            most = np.int64(EMPTY_ITEMS_MAX)
-        if records > most:
-            status = BROKEN
-            break
-        if found[2] > size - at:
-            break
-        end = content + block_bytes
-        if load_word(np.uint64(base + end)) != sync[0] or load_word(np.uint64(base + end + 8)) != sync[1]:
-            status = BROKEN
-            break
-        segments[3 * count] = content
-        segments[3 * count + 1] = end
-        segments[3 * count + 2] = records
-        found[2] = 0
-        count += 1
-        at = end + 16
-    found[0] = count
-    found[1] = at
-    return status

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys, views
+from arrowstream.kernels import (
+    aggregate,
+    avro_blocks,
+    avro_decode,
+    avro_encode,
+    clocks,
+    groups,
+    json_decode,
+    keys,
+    views,
+)
 from arrowstream.kernels.compile import frozen
 
 if TYPE_CHECKING:
@@ -73,8 +83,8 @@ def _assign(words: int) -> None:
 
 
 def _find_blocks() -> None:
-    data = np.zeros(avro_decode.BLOCK_PADDING_BYTES, dtype=np.uint8)
-    avro_decode.find_blocks(data, 0, 0, frozen(np.zeros(2, dtype=np.uint64)), 0, _integers(3), _integers(3))
+    data = np.zeros(avro_blocks.BLOCK_PADDING_BYTES, dtype=np.uint8)
+    avro_blocks.find_blocks(data, 0, 0, frozen(np.zeros(2, dtype=np.uint64)), 0, _integers(3), _integers(3))
 
 
 def _decode() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arrowstream.kernels import avro_decode, avro_encode
+from arrowstream.kernels import avro_blocks, avro_decode, avro_encode, avro_values
 from arrowstream.kernels.views import is_utf8
 
 WORDS = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 63).flatmap(
@@ -26,7 +26,7 @@ def number(value):
 
 
 def padded(content):
-    return np.frombuffer(content + bytes(avro_decode.BLOCK_PADDING_BYTES), np.uint8)
+    return np.frombuffer(content + bytes(avro_blocks.BLOCK_PADDING_BYTES), np.uint8)
 
 
 @settings(max_examples=500, deadline=None)
@@ -34,7 +34,7 @@ def padded(content):
 def test_numbers(value):
     content = number(value)
     data = padded(content)
-    assert avro_decode._varint(data.ctypes.data) == (value, data.ctypes.data + len(content))
+    assert avro_values.varint(data.ctypes.data) == (value, data.ctypes.data + len(content))
     out = np.zeros(24, np.uint8)
     assert avro_encode._put_varint(out.ctypes.data, value) == out.ctypes.data + len(content)
     assert out.tobytes().startswith(content)
@@ -43,7 +43,7 @@ def test_numbers(value):
 def test_numbers_of_more_than_64_bits():
     for content in (b"\xff" * 9 + b"\x02", b"\xff" * 11, b"\x80" * 9 + b"\x7f"):
         data = padded(content)
-        assert avro_decode._varint(data.ctypes.data)[1] == -data.ctypes.data
+        assert avro_values.varint(data.ctypes.data)[1] == -data.ctypes.data
 
 
 def decodes(content):
@@ -93,7 +93,7 @@ def test_decimals(value):
     back = np.zeros(16, np.uint8)
     limit = 10**38
     low = limit & (2**64 - 1)
-    fits = avro_decode._store_decimal(
+    fits = avro_values.store_decimal(
         out.ctypes.data + 1, size, back.ctypes.data, limit >> 64, low - 2**64 if low >> 63 else low
     )
     assert fits == (abs(value) < limit)
@@ -103,7 +103,7 @@ def test_decimals(value):
 def found(content, begin=0, least=1, room=100, behind=b""):
     segments, counts = np.zeros(3 * room, np.int64), np.zeros(3, np.int64)
     sync = np.frombuffer(b"0123456789abcdef", np.uint64)
-    status = avro_decode.find_blocks(
+    status = avro_blocks.find_blocks(
         padded(content + behind), len(content), begin, sync, least, segments, counts
     )
     return status, segments.reshape(-1, 3)[: counts[0]].tolist(), counts[1:].tolist()

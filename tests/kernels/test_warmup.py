@@ -18,8 +18,8 @@ from numba.core.dispatcher import Dispatcher
 import polars as pl
 import arrowstream as ars
 from arrowstream.connectors.files.avro import AvroFormat
-from arrowstream.kernels import aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys
-from arrowstream.kernels import notices, warmup
+from arrowstream.kernels import aggregate, avro_blocks, avro_decode, avro_encode, clocks, groups
+from arrowstream.kernels import json_decode, keys, notices, warmup
 
 compiled = []
 with notices.compilations(compiled.append):
@@ -29,7 +29,7 @@ with notices.compilations(compiled.append):
 def known():
     kernels = {
         f"{module.__name__}.{name}": kernel
-        for module in (aggregate, avro_decode, avro_encode, clocks, groups, json_decode, keys)
+        for module in (aggregate, avro_blocks, avro_decode, avro_encode, clocks, groups, json_decode, keys)
         for name, kernel in vars(module).items()
         if isinstance(kernel, Dispatcher) and not name.startswith("_")
     }

@@ -249,17 +249,18 @@ class _Finder:
 
     def find(self) -> tuple[np.ndarray[Any, Any], str | None]:
         """Blocks at the beginning of the window, and what is wrong behind them; neither: the end."""
-        from arrowstream.kernels import avro_decode as k
+        from arrowstream.kernels.avro_blocks import find_blocks
+        from arrowstream.kernels.avro_decode import BROKEN
 
         source, found = self._source, self._found
         while True:
-            status = k.find_blocks(
+            status = find_blocks(
                 source.data, source.end, source.begin, self._sync, self._least, self._segments, found
             )
             count = int(found[0])
-            if count or status == k.BROKEN:
+            if count or status == BROKEN:
                 broken = None
-                if status == k.BROKEN:
+                if status == BROKEN:
                     broken = "no block is here, or it does not end with the file's marker"
                 return self._segments[: 3 * count].reshape(-1, 3), broken
             wanted = int(found[2])
@@ -312,18 +313,17 @@ class _Finder:
 
         As much is read as that takes: what is damaged must not depend on where reading began.
         """
-        from arrowstream.kernels import avro_decode as k
+        from arrowstream.kernels.avro_blocks import find_blocks
+        from arrowstream.kernels.avro_decode import BROKEN
 
         source, found, segment = self._source, self._found, np.zeros(3, np.int64)
         while True:
             if source.begin + place < source.end:
                 begin = source.begin + place
-                status = k.find_blocks(
-                    source.data, source.end, begin, self._sync, self._least, segment, found
-                )
+                status = find_blocks(source.data, source.end, begin, self._sync, self._least, segment, found)
                 if found[0]:
                     return True
-                if status == k.BROKEN or found[2] > self._bytes_max:
+                if status == BROKEN or found[2] > self._bytes_max:
                     return False
             if not source.more(BLOCK_BYTES, place + int(found[2])):
                 return None
@@ -347,7 +347,7 @@ def _unpacked(
     group: Group, unpack: Callable[[memoryview, int], Any], least_bytes: int, bytes_max: int
 ) -> Iterator[Group | DeadBlock]:
     """The blocks of a group decompressed, about BLOCK_BYTES at once."""
-    from arrowstream.kernels import avro_decode as k
+    from arrowstream.kernels.avro_decode import EMPTY_ITEMS_MAX
 
     contents: list[Any] = []
     counts: list[int] = []
@@ -357,7 +357,7 @@ def _unpacked(
         error = None
         try:
             content = unpack(stored[begin:end], bytes_max)
-            if records > (len(content) // least_bytes if least_bytes else k.EMPTY_ITEMS_MAX):
+            if records > (len(content) // least_bytes if least_bytes else EMPTY_ITEMS_MAX):
                 error = f"{len(content):,} bytes cannot hold {records:,} records"
             else:
                 contents.append(content)
@@ -388,6 +388,6 @@ def _joined(contents: list[Any], counts: list[int], offsets: np.ndarray[Any, Any
 
 
 def _padding() -> int:
-    from arrowstream.kernels import avro_decode as k
+    from arrowstream.kernels.avro_blocks import BLOCK_PADDING_BYTES
 
-    return k.BLOCK_PADDING_BYTES
+    return BLOCK_PADDING_BYTES
