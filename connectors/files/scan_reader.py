@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from arrowstream.config import END_OF_TIME
 from arrowstream.connectors.files.columnar import ParquetFormat
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS, translated, unattributed
+from arrowstream.connectors.files.parquet_pages import check_pages
 from arrowstream.errors import ArrowStreamError, ConnectorError
 from arrowstream.protocols import ConnectorCounters
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from arrowstream.types import Position
 
 _FORMAT = ParquetFormat()
+_RUN_BYTES = 1 << 30  # of files that are looked at, and then read in one go
 _CHUNK_BYTES = 16 << 20  # of rows that Polars gathers before it hands them over
 _PART_ROWS_MAX = 1 << 20  # larger row groups are decoded more than once where parts are read one by one
 
@@ -54,7 +56,7 @@ class DataFile:
 
 
 class ScanReader:
-    """Reads the files of one partition in one scan, so that Polars reads ahead across files.
+    """Reads the files of one partition in scans of many, so that Polars reads ahead across files.
 
     With `streams=False` nothing is read ahead: each part (row group) is a query of its own, so that
     thousands of readers can be open at once. May block on the disk. `horizon` may be called from another
@@ -128,21 +130,26 @@ class ScanReader:
         return frame
 
     def _stream(self, rows: int) -> Iterator[pl.DataFrame]:
-        if self._row == self._ends[-1]:
-            return iter(())
         first, skipped = self._index_and_row(self._row, bisect_right)
-        remaining = self._files[first:]
-        for file in remaining:
-            self._place.check_unchanged(file.file)
-        scan = _FORMAT.scan([file.path for file in remaining]).select(self._wanted)
-        return scan.slice(skipped).collect_batches(
-            chunk_size=min(rows, self._chunk_rows(remaining[0])), maintain_order=True
-        )
+        for files in _in_runs(self._files[first:]):
+            for file in files:
+                self._check(file)
+            scan = _FORMAT.scan([file.path for file in files]).select(self._wanted)
+            yield from scan.slice(skipped).collect_batches(
+                chunk_size=min(rows, self._chunk_rows(files[0])), maintain_order=True
+            )
+            skipped = 0
+
+    def _check(self, file: DataFile) -> None:
+        """Raise if a file is not what it was, or if Polars cannot be let at it."""
+        self._place.check_unchanged(file.file)
+        with open(file.path, "rb", buffering=0) as stream:  # noqa: PTH123 - a page header here and there
+            check_pages(cast("BinaryIO", stream), _FORMAT.tail(cast("BinaryIO", stream)), self._read_columns)
 
     def _parts(self) -> Iterator[pl.DataFrame]:
         first, skipped = self._index_and_row(self._row, bisect_right)
         for file in self._files[first:]:
-            self._place.check_unchanged(file.file)
+            self._check(file)
             scan = _FORMAT.scan([file.path]).select(self._wanted)
             rows_max = min(_PART_ROWS_MAX, self._chunk_rows(file))
             for end in accumulate(file.part_rows):
@@ -172,8 +179,7 @@ class ScanReader:
         remaining = self._files[min(first, len(self._files) - 1) :]
         for file in remaining:
             try:
-                self._place.check_unchanged(file.file)
-                self._chunk_rows(file)
+                self._check(file)
                 for _ in _FORMAT.scan([file.path]).select(self._wanted).collect_batches():
                     pass
             except (ArrowStreamError, *LIBRARY_ERRORS) as found:
@@ -244,3 +250,15 @@ class ScanReader:
             f"position {position} is not in the {len(self._files)} files from {self._files[0].path} on",
             hint="the position was written for other files",
         )
+
+
+def _in_runs(files: Sequence[DataFile]) -> Iterator[Sequence[DataFile]]:
+    """One file behind the other, in lists that are large enough to be scanned fast."""
+    first, size_bytes = 0, 0
+    for index, file in enumerate(files):
+        if size_bytes >= _RUN_BYTES:
+            yield files[first:index]
+            first, size_bytes = index, 0
+        size_bytes += file.file.size_bytes
+    if first < len(files):
+        yield files[first:]

@@ -36,6 +36,15 @@ class Compact:
         self._data = data
         self._at = 0
 
+    @property
+    def position(self) -> int:
+        """Bytes that have been read."""
+        return self._at
+
+    def struct(self, depth: int = 0) -> Struct:
+        """A structure, such as a footer or the header of a page."""
+        return {number: self.value(kind, depth + 1) for number, kind in self.fields()}
+
     def fields(self) -> Iterator[tuple[int, int]]:
         """Number and type of each field of a structure. `value` or `items` has to read it before the next."""
         number = 0
@@ -62,7 +71,7 @@ class Compact:
         if depth > _DEPTH_MAX:
             raise pa.ArrowInvalid("the footer is nested too deeply")
         if kind == _STRUCT:
-            return {number: self.value(kind, depth + 1) for number, kind in self.fields()}
+            return self.struct(depth)
         if kind in {_LIST, _SET}:
             return [self._item(kind, depth) for kind in self.items()]
         if kind == _MAP:

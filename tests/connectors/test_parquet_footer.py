@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream.config import DEAD
+from arrowstream.connectors.files import columnar_source, scan_reader
 from arrowstream.connectors.files.columnar import ParquetFormat
 from arrowstream.connectors.files.columnar_source import ParquetSource
 from arrowstream.connectors.files.options import FileOptions
 from arrowstream.connectors.files.parquet_footer import row_groups
+from arrowstream.connectors.files.parquet_pages import check_pages
 from arrowstream.connectors.files.thrift import Compact
 from arrowstream.errors import DataError
 
@@ -164,3 +166,76 @@ def test_a_name_that_is_no_text_names_its_file(tmp_path):
     (tmp_path / "a.parquet").write_bytes(content[: last + 1] + b"\xff" + content[last + 2 :])
     with pytest.raises(DataError, match=r"a\.parquet"):
         ParquetSource(tmp_path).open("scan", None).read(10)
+
+
+# pages
+
+
+def looked_at(content, columns=()):
+    check_pages(io.BytesIO(content), tail_of(content), columns)
+
+
+PAGES = pl.DataFrame(
+    {
+        "n": pl.int_range(3_000, eager=True),
+        "text": [None if row % 3 else "x" * 300 for row in range(3_000)],
+        "list": [[row, None] if row % 2 else [] for row in range(3_000)],
+        "nothing": pl.Series([None] * 3_000, dtype=pl.Int64),
+    }
+)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_pages_that_others_wrote_are_sound(version, dictionary):
+    options = {"data_page_version": version, "use_dictionary": dictionary, "data_page_size": 500}
+    looked_at(written(PAGES.to_arrow(compat_level=pl.CompatLevel.oldest()), **options))
+    sink = io.BytesIO()
+    PAGES.write_parquet(sink, data_page_size=500, row_group_size=1_000)
+    looked_at(sink.getvalue())
+    looked_at(written(pa.table({"n": pa.array([], pa.int64())})))
+
+
+def test_a_header_that_is_longer_than_most():
+    text = "long" * 20_000
+    looked_at(written(pa.table({"text": [text, text]}), write_page_index=False, use_dictionary=False))
+
+
+def with_wrong_page(values):
+    """A file in which the page of column a says that it has so many values, in one byte or more."""
+    content = written(pa.table({"a": [1, 2, None], "b": [3, 4, 5]}), use_dictionary=False)
+    (group,) = row_groups(tail_of(content))
+    described = content.index(b"\x2c\x15\x06", group[0].start)  # a data page of three values
+    return content[: described + 2] + values + content[described + 3 :]
+
+
+@pytest.mark.parametrize(("values", "said"), [(b"\x7f", "-64"), (b"\x7e", "63"), (b"\xfe\x7f", "8,191")])
+def test_a_page_that_says_it_has_more_values_than_there_are(values, said):
+    message = f"page of column 'a' of row group 0, at byte 4, says that it has {said} values in"
+    with pytest.raises(pa.ArrowInvalid, match=message):
+        looked_at(with_wrong_page(values))
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_polars_does_not_see_a_wrong_page(tmp_path, monkeypatch, streams):
+    monkeypatch.setattr(columnar_source, "_STREAMS_MAX", 16 if streams else 0)
+    (tmp_path / "f.parquet").write_bytes(with_wrong_page(b"\x7f"))
+    source = ParquetSource(tmp_path)
+    with pytest.raises(DataError, match=r"f\.parquet is not a readable Parquet file: a page of column 'a'"):
+        source.open("scan", None).read(10)
+    assert source.project(["b"]).open("scan", None).read(10)[0]["b"].to_list() == [3, 4, 5]
+
+
+def test_many_files_are_looked_at_and_read_in_runs(tmp_path, monkeypatch):
+    rows = pl.DataFrame({"id": pl.int_range(100, eager=True)})
+    for index in range(10):
+        rows.slice(10 * index, 10).write_parquet(tmp_path / f"{index}.parquet")
+    size = (tmp_path / "0.parquet").stat().st_size
+    monkeypatch.setattr(scan_reader, "_RUN_BYTES", 3 * size)
+    source = ParquetSource(tmp_path)
+    for position, first in ((None, 0), ([4, 3], 43), ([9, 10], 100)):
+        reader = source.open("scan", position)
+        found = []
+        while (read := reader.read(7)) is not None:
+            found += read[0]["id"].to_list()
+        assert found == list(range(first, 100))
