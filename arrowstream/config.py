@@ -44,6 +44,9 @@ DEAD_LETTERS = pl.Schema(
 PARTITION_SHIFT = 44
 """A row's rank is (partition << 44) + row number: 17 tera-rows in each of 500,000 partitions."""
 
+ARROW_LEVEL = pl.CompatLevel.oldest()
+"""Fixed, so that the types a sink sees do not depend on the batches or the version of Polars."""
+
 NO_TIME = -(2**63)
 """Watermark before anything is known: minus infinity."""
 

@@ -206,7 +206,9 @@ class Sink(Protocol):
     `claim(job_id=, mode=)` (raises StateError if the place holds something that is not this job's),
     `check_schema(schema)` (PlanError for a type it cannot hold), `identity() -> Json` and
     `encoded(epoch, files)` (told before `publish` what an outbox that this process has encoded holds:
-    `arrowstream.durable.StoredFile`s, of which the one of an outbox that is a file has no name).
+    `arrowstream.durable.StoredFile`s, of which the one of an outbox that is a file has no name). What it
+    has as `encode_frames(frames, threads=)` is called in place of `encode`, with the frames of Polars and
+    the number of threads that it may encode on.
 
     Examples
     --------

@@ -1,12 +1,14 @@
 """Reading a file of each format into memory, and writing one from memory, as each library does it best.
 
 Everybody is told the types, so that parsing is compared and not guessing. Reading ends with the whole
-table in memory; writing begins with it, made before the clock starts.
+table in memory; writing begins with it, made before the clock starts. arrowstream makes durable what it
+writes; each library writes as it does by itself, and once more with an fsync after it.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from peers import query_duckdb
 from question import Question, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from question import Input, Result
 
@@ -46,22 +48,39 @@ def reading(kind: str) -> Question:
     """Read one file of a format."""
     contenders = {"arrowstream": lambda data: _read(kind, data), **READERS[kind]}
     return _question(
-        kind, "Reading", f"one file of {TITLES[kind]}, the types given, into memory", contenders, KEYS
+        kind,
+        "Reading",
+        f"one file of {TITLES[kind]}, the types given, into memory",
+        contenders=contenders,
+        against=[_peers(READERS[kind])],
+        keys=KEYS,
     )
 
 
 def writing(kind: str) -> Question:
     """Write the rows as a format."""
-    contenders = {"arrowstream": lambda data: _write(kind, data), **WRITERS[kind]}
-    asks = f"rows in memory to {TITLES[kind]}; arrowstream also makes them durable (fsync)"
-    return _question(kind, "Writing", asks, contenders, [])
+    plain = _peers(WRITERS[kind])
+    durable = {f"{name}, fsync": functools.partial(_write_durably, WRITERS[kind][name]) for name in plain}
+    contenders = {"arrowstream": lambda data: _write(kind, data), **durable, **WRITERS[kind]}
+    asks = f"rows in memory to {TITLES[kind]}, made durable by arrowstream, and by others with fsync"
+    return _question(kind, "Writing", asks, contenders=contenders, against=[list(durable), plain], keys=[])
+
+
+def _peers(contenders: Iterable[str]) -> list[str]:
+    """Those that arrowstream should keep up with."""
+    return [name for name in contenders if name != "fastavro"]
 
 
 def _question(
-    kind: str, doing: str, asks: str, contenders: Mapping[str, Callable[[Input], Result]], keys: list[str]
+    kind: str,
+    doing: str,
+    asks: str,
+    *,
+    contenders: Mapping[str, Callable[[Input], Result]],
+    against: Sequence[Sequence[str]],
+    keys: Sequence[str],
 ) -> Question:
-    peers = [name for name in contenders if name not in {"arrowstream", "fastavro"}]
-    targets = [Target("arrowstream", peers, at_least=0.9)]
+    targets = [Target("arrowstream", peers, at_least=0.9) for peers in against]
     if "fastavro" in contenders:
         targets.append(Target("arrowstream", ["fastavro"], at_least=5))
     return Question(
@@ -218,6 +237,17 @@ def _fastavro_write(data: Input) -> Result:
     }
     with (data.scratch / "output").open("wb") as file:
         fastavro.writer(file, schema, _frame(data.files, "avro").iter_rows(named=True), codec="snappy")
+    return None
+
+
+def _write_durably(write: Callable[[Input], Result], data: Input) -> Result:
+    write(data)
+    for path in (data.scratch / "output", data.scratch):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     return None
 
 

@@ -81,7 +81,7 @@ class FileSinks(Query):
         >>> job.run().rows_out, pl.read_parquet(folder + "/cities", hive_partitioning=True).sort("n").rows()
         (2, [(1, 'Rome'), (2, 'Oslo')])
         """
-        from arrowstream.connectors.files.encode import ParquetEncoding
+        from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 
         encoding = ParquetEncoding(
             compression=compression,
@@ -137,7 +137,7 @@ class FileSinks(Query):
         >>> ars.from_polars(pl.DataFrame({"a": [1, 2]})).sink_ipc(folder).run().rows_out
         2
         """
-        from arrowstream.connectors.files.encode import IpcEncoding
+        from arrowstream.connectors.files.ipc_encode import IpcEncoding
 
         encoding = IpcEncoding(
             compression=compression, format=format, **_given(record_batch_size=record_batch_size)

@@ -161,6 +161,8 @@ class EpochDriver:
         What to do with an output that is not empty and not this job's.
     queue_bytes
         Bound of each sink's queue; one frame always fits.
+    threads
+        On how many each sink may encode that can use several.
     clock, wall_clock
         Seconds: monotonic, and since 1970.
     """
@@ -174,6 +176,7 @@ class EpochDriver:
         every: EpochEvery,
         mode: Mode = "error",
         queue_bytes: int = 64 << 20,
+        threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -183,6 +186,7 @@ class EpochDriver:
         self._every = every
         self._mode: Mode = mode
         self._queue_bytes = queue_bytes
+        self._threads = threads
         self._clock = clock
         self._wall_clock = wall_clock
         self._workers: list[SinkWorker] = []
@@ -215,6 +219,7 @@ class EpochDriver:
                 outbox_folder=getattr(spec.sink, "outbox_folder", None)
                 or outboxes / quote(spec.name, safe=""),
                 queue_bytes=self._queue_bytes,
+                threads=self._threads,
                 on_event=self._handle,
             )
             for index, spec in enumerate(self._sinks)

@@ -80,6 +80,7 @@ class JobRun:
             every=EpochEvery(seconds=options.epoch_s, rows=options.epoch_rows),
             mode=options.mode,
             queue_bytes=max(options.queue_bytes // 2 // len(roots), 1),
+            threads=max(options.threads // len(roots), 1),
             clock=clock,
         )
 

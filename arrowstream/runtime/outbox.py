@@ -43,6 +43,10 @@ class OutboxWriter(Protocol):
         """Append."""
         ...
 
+    def hash(self, piece: Piece) -> None:
+        """Take it into the SHA-256. Every piece, in the same order; on a thread of its own, or not."""
+        ...
+
     def finish(self) -> str:
         """Make it durable; gives its SHA-256."""
         ...
@@ -58,6 +62,7 @@ class OutboxFile:
 
     path: Path
     size_bytes: int = 0
+    _behind: int = 0  # bytes on the way to the disk
     _descriptor: int = -1
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -80,12 +85,17 @@ class OutboxFile:
         """Append bytes."""
         if isinstance(piece, tuple):
             raise _mixed(self.path)
-        self._digest.update(piece)
-        self.size_bytes += len(piece)
         try:
             durable.write_all(self._descriptor, piece)
         except OSError as error:
             raise _failed(self.path, error) from error
+        self.size_bytes += len(piece)
+        self._behind = durable.begin_writing(self._descriptor, self._behind, self.size_bytes)
+
+    def hash(self, piece: Piece) -> None:
+        """Take it into the SHA-256."""
+        if not isinstance(piece, tuple):
+            self._digest.update(piece)
 
     def finish(self) -> str:
         """Make the file durable; gives its SHA-256."""
@@ -111,7 +121,7 @@ class _Written:
     """What one file of a folder has got so far."""
 
     size_bytes: int = 0
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    behind: int = 0  # bytes on the way to the disk
 
 
 @dataclass(slots=True)
@@ -121,13 +131,14 @@ class OutboxFolder:
     path: Path
     size_bytes: int = 0
     _written: dict[str, _Written] = field(default_factory=dict)
+    _digests: dict[str, hashlib._Hash] = field(default_factory=dict)
     _open: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     @property
     def files(self) -> list[StoredFile]:
         """By name."""
         return [
-            StoredFile(name, written.size_bytes, written.digest.hexdigest())
+            StoredFile(name, written.size_bytes, self._digests[name].hexdigest())
             for name, written in sorted(self._written.items())
         ]
 
@@ -148,13 +159,21 @@ class OutboxFolder:
         name, content = piece
         try:
             descriptor = self._descriptor(name)
-            written = self._written[name]
-            written.digest.update(content)
-            written.size_bytes += len(content)
-            self.size_bytes += len(content)
             durable.write_all(descriptor, content)
         except OSError as error:
             raise _failed(self.path / name, error) from error
+        self.size_bytes += len(content)
+        written = self._written[name]
+        written.size_bytes += len(content)
+        written.behind = durable.begin_writing(descriptor, written.behind, written.size_bytes)
+
+    def hash(self, piece: Piece) -> None:
+        """Take it into the SHA-256 of the file that it names."""
+        if isinstance(piece, tuple):
+            name, content = piece
+            if name not in self._digests:
+                self._digests[name] = hashlib.sha256()
+            self._digests[name].update(content)
 
     def finish(self) -> str:
         """Make every file durable, then their folders; gives the SHA-256 over names and contents."""

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from arrowstream import failpoints
+from arrowstream.config import ARROW_LEVEL
 from arrowstream.errors import ArrowStreamError, ConnectorError, FencedError, StateError
 from arrowstream.runtime.checkpoint import Outbox
 from arrowstream.runtime.events import Failed, OutboxReady, Published
@@ -23,7 +24,7 @@ from arrowstream.runtime.outbox import outbox_path, outbox_writer
 from arrowstream.runtime.outbox_thread import OverlappedWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from arrowstream.durable import StoredFile
     from arrowstream.protocols import Sink
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from arrowstream.types import Piece
 
 _Result = TypeVar("_Result")
-
-ARROW_LEVEL = pl.CompatLevel.oldest()
-"""Fixed, so that the types a sink sees do not depend on the batches or the version of Polars."""
 
 _WAIT_S = 1.0  # no wait is endless: a missed wake-up costs this much
 _CLOSE_WAIT_S = 5.0  # how long closing waits for a sink that hangs in a call of its own
@@ -90,6 +88,8 @@ class SinkWorker:
         Where encoded epochs are kept until they are done.
     queue_bytes
         Bound of the queue of frames; one frame always fits.
+    threads
+        On how many a sink may encode that can use several.
     on_event
         Told `OutboxReady`, `Published` and `Failed`, on this worker's thread.
     """
@@ -101,6 +101,7 @@ class SinkWorker:
         *,
         outbox_folder: Path,
         queue_bytes: int,
+        threads: int,
         on_event: Callable[[Event], None],
     ) -> None:
         self.index = index
@@ -114,6 +115,7 @@ class SinkWorker:
         self._opened = False
         self._stopping = False
         self._queue_bytes = queue_bytes
+        self._threads = threads
         self._on_event = on_event
         self._items: deque[_Item] = deque()
         self._items_bytes = 0
@@ -229,8 +231,8 @@ class SinkWorker:
 
     def _encode_epoch(self, first: _Item) -> None:
         """Encode the rows of one epoch as they come, and make them durable."""
-        epoch, batches = self._epoch, _Batches(first, self._next_item, self.spec.schema)
-        encoded = self.spec.sink.encode(batches)
+        epoch, rows = self._epoch, _Rows(first, self._next_item, self.spec.schema)
+        encoded = self._encoded(rows)
         pieces = _pieces(encoded, self.spec.name)
         head = next(pieces, b"")
         writer = outbox_writer(outbox_path(self.outbox_folder, epoch, self._generation), head)
@@ -239,7 +241,7 @@ class SinkWorker:
         try:
             for piece in chain([head], pieces):
                 overlapped.write(piece)
-            if not batches.ended:
+            if not rows.ended:
                 raise ConnectorError(
                     f"{self.spec.name} did not read all batches that `encode` was given",
                     hint="read on to their end, also where the rest is not needed",
@@ -247,22 +249,30 @@ class SinkWorker:
             digest = overlapped.finish()
         finally:
             overlapped.close()
+            pieces.close()
         self.outboxes[epoch] = Outbox(
             sink=self.spec.name,
             path=str(writer.path),
             sha256=digest,
             bytes=writer.size_bytes,
-            rows=batches.rows,
+            rows=rows.rows,
             whole=isinstance(encoded, bytes),
             folder=isinstance(head, tuple),
         )
         self._epoch = epoch + 1
         self._files[epoch] = writer.files
         self.progress.files += len(writer.files)
-        self.progress.rows += batches.rows
-        self.progress.batches += batches.count
+        self.progress.rows += rows.rows
+        self.progress.batches += rows.frames
         self.progress.bytes += writer.size_bytes
         self._on_event(OutboxReady(epoch, self.index))
+
+    def _encoded(self, rows: _Rows) -> object:
+        """What the sink makes of the rows of an epoch."""
+        encode_frames = getattr(self.spec.sink, "encode_frames", None)
+        if encode_frames is not None:
+            return encode_frames(iter(rows), threads=self._threads)
+        return self.spec.sink.encode(_batches(rows))
 
     def _publish(self, epoch: int, outbox: Outbox) -> None:
         failpoints.hit("publish.before")
@@ -300,7 +310,7 @@ class SinkWorker:
             self._fail(error)
 
 
-def _pieces(encoded: object, sink: str) -> Iterator[Piece]:
+def _pieces(encoded: object, sink: str) -> Generator[Piece]:
     """What `encode` has given, piece by piece; ConnectorError if it is something else."""
     if isinstance(encoded, bytes):
         yield encoded
@@ -344,28 +354,32 @@ def _read_whole(path: Path) -> bytes:
         ) from error
 
 
-class _Batches:
-    """The batches of one epoch: ends where the epoch ends, waits where the next is not there yet."""
+class _Rows:
+    """The frames of one epoch: ends where the epoch ends, waits where the next is not there yet."""
 
     def __init__(self, first: _Item, next_item: Callable[[], _Item], schema: pl.Schema) -> None:
         self.rows = 0
-        self.count = 0
+        self.frames = 0
         self.ended = False
-        self._batches = self._read(first, next_item, schema)
+        self._frames = self._read(first, next_item, schema)
 
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return self._batches
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return self._frames
 
-    def _read(
-        self, item: _Item, next_item: Callable[[], _Item], schema: pl.Schema
-    ) -> Iterator[pa.RecordBatch]:
+    def _read(self, item: _Item, next_item: Callable[[], _Item], schema: pl.Schema) -> Iterator[pl.DataFrame]:
         while item.frame is not None:
             if item.frame.height:
                 self.rows += item.frame.height
-                self.count += 1
-                yield from item.frame.to_arrow(compat_level=ARROW_LEVEL).to_batches()
+                self.frames += 1
+                yield item.frame
             item = next_item()
         self.ended = True
         if item.show_columns and not self.rows:
-            columns = pl.DataFrame(schema=schema).to_arrow(compat_level=ARROW_LEVEL).schema
-            yield pa.record_batch([pa.array([], type=field.type) for field in columns], schema=columns)
+            yield pl.DataFrame(schema=schema)
+
+
+def _batches(frames: Iterable[pl.DataFrame]) -> Iterator[pa.RecordBatch]:
+    """The same as batches of Arrow."""
+    for frame in frames:
+        table = frame.to_arrow(compat_level=ARROW_LEVEL)
+        yield from table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]

@@ -12,12 +12,11 @@ from arrowstream.connectors.files.compression import (
     compressor,
     suffix_of_codec,
 )
-from arrowstream.connectors.files.encode import Content, Encoder, Encoding, check_option, pieces_of
+from arrowstream.connectors.files.encode import Content, Encoder, Encoding, Part, check_option, pieces_of
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
     from arrowstream.types import Json
 
@@ -71,7 +70,7 @@ class CompressedEncoding:
         """With what the compressor holds."""
         return self.inner.encoder_bytes + _CODEC_BYTES[self.codec]
 
-    def encoder(self, schema: pa.Schema) -> Encoder:
+    def encoder(self, schema: pl.Schema) -> Encoder:
         """Of one file."""
         return _CompressedEncoder(self.inner.encoder(schema), compressor(self.codec, self.level))
 
@@ -110,8 +109,11 @@ class _CompressedEncoder:
     _encoder: Encoder
     _compressor: Compressor
 
-    def write(self, table: pa.Table) -> Content:
-        return self._compressor.write(b"".join(pieces_of(self._encoder.write(table))))
+    def encode(self, rows: pl.DataFrame) -> Part:
+        return self._encoder.encode(rows)
+
+    def append(self, part: Part) -> Content:
+        return self._compressor.write(b"".join(pieces_of(self._encoder.append(part))))
 
     def finish(self) -> Content:
         rest = self._compressor.write(b"".join(pieces_of(self._encoder.finish())))

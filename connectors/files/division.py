@@ -11,20 +11,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from arrowstream.connectors.files.encode import check_positive, cut, pieces_of
+from arrowstream.config import ARROW_LEVEL
+from arrowstream.connectors.files.ahead import in_order
+from arrowstream.connectors.files.encode import check_positive, cut, frame_bytes, pieces_of
 from arrowstream.connectors.files.partition_names import check_keys, folders_of
 from arrowstream.errors import PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from arrowstream.connectors.files.encode import Encoder, Encoding
+    import pyarrow as pa
+
+    from arrowstream.connectors.files.encode import Encoder, Encoding, Part
     from arrowstream.types import Json
 
 BLOCK_ROWS = 1 << 16
@@ -117,16 +120,22 @@ class Division:
 
 
 def divided(
-    batches: Iterable[pa.RecordBatch], encoding: Encoding, division: Division
+    frames: Iterable[pl.DataFrame], encoding: Encoding, division: Division, *, threads: int = 1
 ) -> Iterator[tuple[str, bytes | memoryview]]:
     """The files of an epoch, in pieces that alternate.
 
-    Cost    holds BLOCK_ROWS + WAITING_ROWS_MAX rows, and the encoders of the files that are open
+    Cost    holds BLOCK_ROWS + WAITING_ROWS_MAX rows, what is being encoded, and the encoders of open files
     """
-    writer = _Files(encoding, division)
-    for block in cut(batches, BLOCK_ROWS):
-        yield from writer.add(block)
-    yield from writer.finish()
+    if division.approximate_bytes_per_file is not None:
+        threads = 1  # what comes next depends on how many bytes there are now
+    steps = _Files(encoding, division).steps(cut(frames, BLOCK_ROWS))
+    for file, part in in_order(_encoded, steps, size=_step_bytes, threads=threads):
+        encoder = file.encoder
+        assert encoder is not None
+        pieces = pieces_of(encoder.finish()) or [b""] if part is None else pieces_of(encoder.append(part))
+        for piece in pieces:
+            file.bytes += len(piece)
+            yield file.name, piece
 
 
 @dataclass(slots=True)
@@ -134,14 +143,18 @@ class _File:
     """A file that has got rows. It has an encoder from the first time on that they are encoded."""
 
     name: str
-    schema: pa.Schema
+    schema: pl.Schema
     span: int
     rows: int = 0
     bytes: int = 0
-    waiting: list[pa.Table] = field(default_factory=list)
+    waiting: list[pl.DataFrame] = field(default_factory=list)
     waiting_rows: int = 0
     encoder: Encoder | None = None
     encoded_in: int = 0
+
+
+_Step: TypeAlias = "tuple[_File, pl.DataFrame | None]"
+"""Rows that are encoded next, of some file; None: its end."""
 
 
 class _Files:
@@ -162,58 +175,55 @@ class _Files:
         self._encoders_max = max(1, min(OPEN_FILES_MAX, ENCODERS_BYTES_MAX // encoding.encoder_bytes))
         self._chunk_rows = encoding.chunk_rows
 
-    def add(self, block: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
-        """Take the next rows in."""
+    def steps(self, blocks: Iterable[pl.DataFrame]) -> Iterator[_Step]:
+        """What is to be done, in order, to write these rows."""
+        for block in blocks:
+            yield from self._add_block(block)
+        for folder in list(self._open):
+            yield from self._end(folder)
+
+    def _add_block(self, block: pl.DataFrame) -> Iterator[_Step]:
         size = self._division.approximate_bytes_per_file
         if size is not None:
             rows = max(_CHUNK_ROWS_MIN, size // _row_bytes(block.schema))
             self._chunk_rows = min(self._encoding.chunk_rows, rows)
         for folder, part in self._parts(block):
-            if part.num_rows or not self._division.partition_by:
+            if part.height or not self._division.partition_by:
                 yield from self._add(folder, self._without_key(part), self._spans(part))
         if self._waiting_rows >= WAITING_ROWS_MAX:
             self._round += 1
             for folder in list(self._open):
                 yield from self._encode(folder)
 
-    def finish(self) -> Iterator[tuple[str, bytes | memoryview]]:
-        """End all files."""
-        for folder in list(self._open):
-            yield from self._end(folder)
-
-    def _parts(self, block: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    def _parts(self, block: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
         """The rows of each folder, in their order; folders in the order of their first row."""
         keys = list(self._division.partition_by)
         if not keys:
             yield "", block
             return
-        frame = pl.DataFrame(block.select(keys)).with_row_index("__row")
+        frame = block.select(keys).with_row_index("__row")
         groups = frame.group_by(keys, maintain_order=True).agg("__row")
         lengths = groups["__row"].list.len().to_list()
-        ordered = block.take(groups["__row"].explode().to_arrow())
+        ordered = block[groups["__row"].explode()]
         start = 0
         for folder, length in zip(folders_of(groups.select(keys)), lengths, strict=True):
             yield folder, ordered.slice(start, length)
             start += length
 
-    def _without_key(self, part: pa.Table) -> pa.Table:
-        return part if self._division.include_key else part.drop_columns(list(self._division.partition_by))
+    def _without_key(self, part: pl.DataFrame) -> pl.DataFrame:
+        return part if self._division.include_key else part.drop(self._division.partition_by)
 
-    def _spans(self, part: pa.Table) -> np.ndarray | None:
+    def _spans(self, part: pl.DataFrame) -> np.ndarray | None:
         """The latest span that has begun by each row; None if time does not matter."""
         every, column = self._division.rotate_every, self._division.rotate_by
         if every is None:
             return None
         assert column is not None
-        begun = pl.DataFrame(part.select([column])).select(
-            pl.col(column).dt.truncate(every).cast(pl.Int64).fill_null(_NO_SPAN).cum_max()
-        )
+        begun = part.select(pl.col(column).dt.truncate(every).cast(pl.Int64).fill_null(_NO_SPAN).cum_max())
         return begun.to_series().to_numpy()
 
-    def _add(
-        self, folder: str, part: pa.Table, spans: np.ndarray | None
-    ) -> Iterator[tuple[str, bytes | memoryview]]:
-        start, rows = 0, part.num_rows
+    def _add(self, folder: str, part: pl.DataFrame, spans: np.ndarray | None) -> Iterator[_Step]:
+        start, rows = 0, part.height
         while start < rows or not (rows or self._open):
             file = self._open.get(folder)
             if file is None:
@@ -228,19 +238,19 @@ class _Files:
             if self._division.max_rows_per_file is not None:
                 limits.append(start + self._division.max_rows_per_file - file.rows)
             piece = part.slice(start, min(limits) - start)
-            start += piece.num_rows
+            start += piece.height
             yield from self._append(folder, file, piece)
 
-    def _begin(self, folder: str, schema: pa.Schema, span: int) -> _File:
+    def _begin(self, folder: str, schema: pl.Schema, span: int) -> _File:
         number = self._numbers[folder] = self._numbers.get(folder, 0) + 1
         file = self._open[folder] = _File(f"{folder}{number:05d}{self._encoding.suffix}", schema, span)
         return file
 
-    def _append(self, folder: str, file: _File, piece: pa.Table) -> Iterator[tuple[str, bytes | memoryview]]:
+    def _append(self, folder: str, file: _File, piece: pl.DataFrame) -> Iterator[_Step]:
         file.waiting.append(piece)
-        file.waiting_rows += piece.num_rows
-        file.rows += piece.num_rows
-        self._waiting_rows += piece.num_rows
+        file.waiting_rows += piece.height
+        file.rows += piece.height
+        self._waiting_rows += piece.height
         if file.waiting_rows == self._chunk_rows:
             yield from self._encode(folder)
         size = self._division.approximate_bytes_per_file
@@ -248,7 +258,7 @@ class _Files:
         if is_full and folder in self._open:
             yield from self._end(folder)
 
-    def _encode(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
+    def _encode(self, folder: str) -> Iterator[_Step]:
         """Encode the rows that wait for it; the file ends if it cannot have an encoder of its own."""
         file = self._open.get(folder)
         if file is None or not file.waiting:
@@ -264,15 +274,13 @@ class _Files:
     def _is_idle(self, file: _File) -> bool:
         return file.encoder is not None and not file.waiting and file.encoded_in < self._round
 
-    def _end(self, folder: str) -> Iterator[tuple[str, bytes | memoryview]]:
+    def _end(self, folder: str) -> Iterator[_Step]:
         file = self._open.pop(folder)
         yield from self._encode_waiting(file)
-        assert file.encoder is not None
         self._encoders -= 1
-        for piece in pieces_of(file.encoder.finish()) or [b""]:
-            yield file.name, piece
+        yield file, None
 
-    def _encode_waiting(self, file: _File) -> Iterator[tuple[str, bytes | memoryview]]:
+    def _encode_waiting(self, file: _File) -> Iterator[_Step]:
         if file.encoder is None:
             file.encoder = self._encoding.encoder(file.schema)
             self._encoders += 1
@@ -280,11 +288,19 @@ class _Files:
             return
         self._waiting_rows -= file.waiting_rows
         file.encoded_in = self._round
-        table = pa.concat_tables(file.waiting)
+        rows = pl.concat(file.waiting)
         file.waiting, file.waiting_rows = [], 0
-        for piece in pieces_of(file.encoder.write(table)):
-            file.bytes += len(piece)
-            yield file.name, piece
+        yield file, rows
+
+
+def _encoded(step: _Step) -> tuple[_File, Part | None]:
+    file, rows = step
+    assert file.encoder is not None
+    return file, None if rows is None else file.encoder.encode(rows)
+
+
+def _step_bytes(step: _Step) -> int:
+    return 0 if step[1] is None else frame_bytes(step[1])
 
 
 def _is_duration(text: object) -> bool:
@@ -298,9 +314,10 @@ def _is_duration(text: object) -> bool:
     return True
 
 
-def _row_bytes(schema: pa.Schema) -> int:
+def _row_bytes(schema: pl.Schema) -> int:
     """About how many bytes a row has, from its types alone."""
-    return max(1, sum(_value_bytes(field.type) for field in schema))
+    columns = schema.to_arrow(compat_level=ARROW_LEVEL)
+    return max(1, sum(_value_bytes(field.type) for field in columns))
 
 
 def _value_bytes(dtype: pa.DataType) -> int:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from arrowstream.connectors.files.division import Division, divided
 from arrowstream.connectors.files.encode import Encoding, encode_file
 from arrowstream.connectors.files.history import History, Medium
@@ -15,7 +17,6 @@ from arrowstream.errors import InternalError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    import polars as pl
     import pyarrow as pa
 
     from arrowstream.durable import StoredFile
@@ -85,9 +86,13 @@ class FileSink:
 
     def encode(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
         """The file, or the files, of an epoch; nothing if there is no batch."""
+        return self.encode_frames(map(pl.DataFrame, batches), threads=1)
+
+    def encode_frames(self, frames: Iterable[pl.DataFrame], *, threads: int) -> Iterator[Piece]:
+        """The same of frames, some of them encoded at a time."""
         if self.division.divides:
-            return divided(batches, self.encoding, self.division)
-        return encode_file(batches, self.encoding)
+            return divided(frames, self.encoding, self.division, threads=threads)
+        return encode_file(frames, self.encoding, threads=threads)
 
     def encoded(self, epoch: int, files: Sequence[StoredFile]) -> None:
         """Take note of what the outbox of an epoch holds: it needs not be read for that."""

@@ -247,7 +247,7 @@ def test_a_file_cut_short_anywhere():
 def test_compressed_blocks_that_are_damaged(codec):
     names = {"zstandard": "zstd"}
     rows = pl.DataFrame({"v": [f"row {n}" for n in range(1000)]})
-    encoded = b"".join(encode_file(rows.to_arrow().to_batches(), AvroEncoding(names.get(codec, codec))))
+    encoded = b"".join(encode_file([rows], AvroEncoding(names.get(codec, codec))))
     begin = encoded.rindex(b"\x00" + encoded[-16:]) + 17
     header, content = encoded[:begin], encoded[begin:]
     for damage in (content[30:31], content[-30:-29], content[100:110]):
@@ -446,7 +446,7 @@ def originals(source):
     pairs = pl.Series([[[1, None], None], None, [None, [2, 3]]] * 20, dtype=pl.Array(pl.Int64, (2, 2)))
     frame = frame.with_columns(d=pairs)
     for compression in ("uncompressed", "zstd"):
-        yield b"".join(encode_file(frame.to_arrow().to_batches(), AvroEncoding(compression)))
+        yield b"".join(encode_file([frame], AvroEncoding(compression)))
 
 
 def fuzz(cases, seed):

@@ -133,7 +133,7 @@ def encoded(rows, encoding=None, pieces=1):
     batches = [batch for part in rows.iter_slices(size) for batch in part.to_arrow().to_batches()]
     if not batches:
         batches = [pa.RecordBatch.from_pylist([], schema=rows.to_arrow().schema)]
-    return b"".join(encode_file(batches, encoding or AvroEncoding()))
+    return b"".join(encode_file(map(pl.DataFrame, batches), encoding or AvroEncoding()))
 
 
 def decoded(content, **options):
@@ -231,7 +231,7 @@ def test_slices_and_chunks_are_written_as_what_they_show():
         }
     )
     part = rows.to_arrow().slice(3, 7)
-    content = b"".join(encode_file(part.to_batches(), AvroEncoding()))
+    content = b"".join(encode_file([pl.DataFrame(part)], AvroEncoding()))
     assert content == encoded(pl.concat([rows[3:5], rows[5:10]], rechunk=False))
     assert decoded(content).equals(rows[3:10])
 

@@ -32,7 +32,7 @@ def written(frame, encoding=None, cuts=()):
         table = frame[start:end].rechunk().to_arrow()
         columns = [column.combine_chunks() for column in table.columns]
         batches.append(pa.RecordBatch.from_arrays(columns, schema=table.schema))
-    return b"".join(encode_file(batches, encoding or CsvEncoding()))
+    return b"".join(encode_file(map(pl.DataFrame, batches), encoding or CsvEncoding()))
 
 
 def read(data, schema, **options):

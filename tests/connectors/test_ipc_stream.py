@@ -14,8 +14,9 @@ from polars.testing.parametric import dataframes
 
 from arrowstream.config import DEAD, DEAD_DTYPE
 from arrowstream.connectors.files import ipc_stream
-from arrowstream.connectors.files.encode import IpcEncoding, encode_file
+from arrowstream.connectors.files.encode import encode_file
 from arrowstream.connectors.files.errors import LIBRARY_ERRORS
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
 from arrowstream.connectors.files.ipc_stream import IpcStreamFormat, layout
 from arrowstream.errors import ArrowStreamError, ConnectorError, DataError, PlanError
 
@@ -86,7 +87,7 @@ def test_what_polars_writes_comes_back(rows, compression):
 @pytest.mark.parametrize("compression", ["uncompressed", "lz4", "zstd"])
 def test_what_is_written_is_read(compression):
     encoding = IpcEncoding(compression=compression, format="stream", record_batch_size=3)
-    content = b"".join(encode_file(ROWS.to_arrow().to_batches(), encoding))
+    content = b"".join(encode_file([ROWS], encoding))
     assert [block.frame.height for block in blocks(content)] == [3, 3, 3, 1]
     assert read(content).equals(ROWS)
     assert pl.read_ipc_stream(io.BytesIO(content)).equals(ROWS)

@@ -29,7 +29,7 @@ def written(frame, cuts=()):
         table = frame[start:end].rechunk().to_arrow()
         columns = [column.combine_chunks() for column in table.columns]
         batches.append(pa.RecordBatch.from_arrays(columns, schema=table.schema))
-    return b"".join(encode_file(batches, NdjsonEncoding()))
+    return b"".join(encode_file(map(pl.DataFrame, batches), NdjsonEncoding()))
 
 
 def read(data, schema):

@@ -17,7 +17,8 @@ from arrowstream import failpoints
 from arrowstream.connectors.files import objects, output
 from arrowstream.connectors.files.committed import committed_files
 from arrowstream.connectors.files.division import Division
-from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import ConnectorError, FencedError, PlanError, StateError
 

@@ -11,7 +11,8 @@ import pytest
 
 from arrowstream import failpoints
 from arrowstream.connectors.files.division import Division
-from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.protocols import Run, Snapshot
 from arrowstream.runtime import recovery

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import arrowstream as ars
+from arrowstream.config import ARROW_LEVEL
 from arrowstream.connectors.files import division
 from arrowstream.connectors.files.division import Division
-from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import DataError, PlanError
-from arrowstream.runtime.sinks import ARROW_LEVEL
 
 SCHEMA = pl.Schema(
     {"k": pl.String(), "n": pl.Int8(), "t": pl.Datetime("us"), "v": pl.Int64(), "c": pl.Categorical()}
@@ -180,11 +181,13 @@ def test_memory_is_bounded_whatever_the_number_of_keys(monkeypatch):
     frame = pl.DataFrame({"k": range(2_000), "v": range(2_000)}).select(pl.all().repeat_by(3).explode())
     encoders, waiting = [], []
     written = division._Files(IpcEncoding(), Division(partition_by=("k",)))
-    for table in division.cut(batches(frame), 500):
-        encoders += [written._encoders for _ in written.add(table)]
-        waiting.append(written._waiting_rows)
-    for _ in written.finish():
-        pass
+
+    def blocks():
+        for block in division.cut([frame], 500):
+            yield block
+            waiting.append(written._waiting_rows)
+
+    encoders += [written._encoders for _ in written.steps(blocks())]
     assert max(encoders) <= 100 + 1  # one for a file that ends at once
     assert max(waiting) < 900
     assert written._encoders == 0

@@ -18,17 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arrowstream as ars
+from arrowstream.config import ARROW_LEVEL
 from arrowstream.connectors.files.avro import AvroEncoding
 from arrowstream.connectors.files.compressed import CompressedEncoding, compressed
 from arrowstream.connectors.files.compression import CODECS
 from arrowstream.connectors.files.csv import CsvEncoding
 from arrowstream.connectors.files.decompression import decompressed
 from arrowstream.connectors.files.division import Division
-from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
 from arrowstream.connectors.files.ndjson import NdjsonEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import PlanError
-from arrowstream.runtime.sinks import ARROW_LEVEL
 
 FRAME = pl.DataFrame(
     {

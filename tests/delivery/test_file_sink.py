@@ -21,12 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arrowstream import durable
+from arrowstream.config import ARROW_LEVEL
 from arrowstream.connectors.files import encode
 from arrowstream.connectors.files.committed import committed_files
-from arrowstream.connectors.files.encode import IpcEncoding, ParquetEncoding
+from arrowstream.connectors.files.ipc_encode import IpcEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import ConnectorError, FencedError, PlanError, StateError
-from arrowstream.runtime.sinks import ARROW_LEVEL
 
 EVERYTHING = {
     "bool": (pl.Boolean(), True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arrowstream.connectors.files.encode import ParquetEncoding
+from arrowstream.connectors.files.parquet_encode import ParquetEncoding
 from arrowstream.connectors.files.sink import FileSink
 from arrowstream.errors import PlanError, StateError
 from arrowstream.runtime.epochs import EpochDriver, EpochEnd, EpochEvery, JobSpec, SinkSpec

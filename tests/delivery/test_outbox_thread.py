@@ -59,13 +59,17 @@ class Slow:
 
     def __init__(self):
         self.size_bytes = 60  # large enough for a thread
-        self.written, self.go_on, self.error, self.closed = [], threading.Event(), None, 0
+        self.written, self.hashed = [], []
+        self.go_on, self.error, self.closed = threading.Event(), None, 0
 
     def write(self, piece):
         self.go_on.wait(30)
         if self.error is not None:
             raise self.error
         self.written.append(piece)
+
+    def hash(self, piece):
+        self.hashed.append(piece)
 
     def finish(self):
         return "digest"

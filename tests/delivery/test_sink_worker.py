@@ -81,6 +81,7 @@ def worker(tmp_path):
             SinkSpec("recorder", sink, SCHEMA),
             outbox_folder=tmp_path / "outbox",
             queue_bytes=options.get("queue_bytes", 1 << 20),
+            threads=1,
             on_event=events.append,
         )
         workers.append(made)

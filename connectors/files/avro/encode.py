@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arrowstream.config import ARROW_LEVEL
 from arrowstream.connectors.files.avro.codecs import COMPRESSIONS, AvroCompression, codec_name, compressor
 from arrowstream.connectors.files.avro.container import MAGIC, MARKER_BYTES
 from arrowstream.connectors.files.avro.written import check_schema, is_name, item_type, written_schema
@@ -20,6 +21,7 @@ from arrowstream.errors import DataError, PlanError, unknown_choice
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from arrowstream.connectors.files.encode import Content
     from arrowstream.types import Json
 
 _CHUNK_ROWS = 1 << 16
@@ -79,7 +81,7 @@ class AvroEncoding:
         """Nothing but the schema."""
         return 1 << 14
 
-    def encoder(self, schema: pa.Schema) -> AvroEncoder:
+    def encoder(self, schema: pl.Schema) -> AvroEncoder:
         """Of one file."""
         return AvroEncoder(schema, self)
 
@@ -98,8 +100,9 @@ class AvroEncoder:
     The marker between the blocks is a digest of the header, so that the same rows give the same bytes.
     """
 
-    def __init__(self, schema: pa.Schema, encoding: AvroEncoding) -> None:
-        self._columns = pl.Schema(schema)
+    def __init__(self, schema: pl.Schema, encoding: AvroEncoding) -> None:
+        self._encoding = encoding
+        self._columns = schema
         check_schema(self._columns)
         written = json.dumps(written_schema(self._columns, encoding.record_name), separators=(",", ":"))
         metadata = {"avro.schema": written, "avro.codec": codec_name(encoding.compression)}
@@ -108,30 +111,34 @@ class AvroEncoder:
             header += b"".join(_varint(len(text.encode())) + text.encode() for text in (key, value))
         header += _varint(0)
         self._marker = hashlib.sha256(header).digest()[:MARKER_BYTES]
-        self._header = header + self._marker
-        self._compress = compressor(encoding.compression, encoding.compression_level)
+        self._head: list[bytes | memoryview] = [header + self._marker]
 
-    def write(self, table: pa.Table) -> bytes:
-        """See `Encoder`.
+    def encode(self, rows: pl.DataFrame) -> bytes:
+        """The blocks.
 
         Raises  DataError if a time is not whole microseconds
         """
-        pieces: list[Any] = [self._head()]
-        if table.num_rows:
-            records, ends = self._records(table)
+        pieces: list[Any] = []
+        if rows.height:
+            compress = compressor(self._encoding.compression, self._encoding.compression_level)
+            records, ends = self._records(rows.to_arrow(compat_level=ARROW_LEVEL))
             for block, count in _blocks(records, ends):
-                content = self._compress(block)
+                content = compress(block)
                 pieces += (_varint(count), _varint(len(content)), content, self._marker)
         return b"".join(pieces)
 
-    def finish(self) -> bytes:
-        """See `Encoder`."""
-        return self._head()
+    def append(self, part: bytes) -> Content:
+        """Some blocks; before the first ones the header."""
+        return [*self._taken_head(), part]
 
-    def _head(self) -> bytes:
+    def finish(self) -> Content:
+        """Nothing is left but the header of a file without rows."""
+        return self._taken_head()
+
+    def _taken_head(self) -> list[bytes | memoryview]:
         """The header, once."""
-        header, self._header = self._header, b""
-        return header
+        head, self._head = self._head, []
+        return head
 
     def _records(self, table: pa.Table) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The bytes of all records, and where each ends."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeAlias, cast
 
 import polars as pl
 
 from arrowstream.connectors.files.lines import BOM
+from arrowstream.connectors.files.pieces import Pieces
 from arrowstream.errors import DataError, PlanError, unknown_choice
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from arrowstream.connectors.files.encode import Content
     from arrowstream.types import Json
 
 QuoteStyle: TypeAlias = Literal["necessary", "always", "non_numeric", "never"]
@@ -90,7 +89,7 @@ class CsvEncoding:
         """Nothing is held between two writes."""
         return _ENCODER_BYTES
 
-    def encoder(self, schema: pa.Schema) -> CsvEncoder:
+    def encoder(self, schema: pl.Schema) -> CsvEncoder:
         """Of one file."""
         return CsvEncoder(schema, self)
 
@@ -107,30 +106,55 @@ class CsvEncoding:
 
 
 class CsvEncoder:
-    """Makes one file: the header, then rows as they come."""
+    """Makes one file: the header, then rows as they come.
 
-    def __init__(self, schema: pa.Schema, encoding: CsvEncoding) -> None:
-        encoding.check_schema(pl.Schema(schema))
+    Raises
+    ------
+    DataError
+        A name of a column that would be read as something else.
+    """
+
+    def __init__(self, schema: pl.Schema, encoding: CsvEncoding) -> None:
+        encoding.check_schema(schema)
         self._encoding = encoding
-        self._begun = False
+        self._signs, self._null = _misread(encoding)
+        self._head: list[bytes | memoryview] = [BOM] if encoding.include_bom else []
+        if encoding.include_header:
+            self._check(pl.Series("the header", schema.names()), None)
+            self._head += self._written(pl.DataFrame(schema=schema), include_header=True)
 
-    def write(self, table: pa.Table) -> bytes:
-        """Some rows; before the first ones the header.
+    def encode(self, rows: pl.DataFrame) -> list[bytes | memoryview]:
+        """The lines.
 
         Raises
         ------
         DataError
             A text that would be read as something else.
         """
+        for column in rows.iter_columns():
+            if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
+                self._check(column, self._null)
+        return self._written(rows, include_header=False)
+
+    def append(self, part: list[bytes | memoryview]) -> Content:
+        """Some lines; before the first ones the header."""
+        return [*self._taken_head(), *part]
+
+    def finish(self) -> Content:
+        """Nothing is left but the header of a file without rows."""
+        return self._taken_head()
+
+    def _taken_head(self) -> list[bytes | memoryview]:
+        """The header, once."""
+        head, self._head = self._head, []
+        return head
+
+    def _written(self, frame: pl.DataFrame, *, include_header: bool) -> list[bytes | memoryview]:
         encoding = self._encoding
-        frame = pl.DataFrame(table)
-        self._check(frame)
-        written = io.BytesIO()
-        if not self._begun and encoding.include_bom:
-            written.write(BOM)
+        written = Pieces()
         frame.write_csv(
-            written,
-            include_header=encoding.include_header and not self._begun,
+            cast("BinaryIO", written),
+            include_header=include_header,
             separator=encoding.separator,
             line_terminator=encoding.line_terminator,
             quote_char=encoding.quote_char,
@@ -143,43 +167,38 @@ class CsvEncoder:
             null_value=encoding.null_value,
             quote_style=encoding.quote_style,
         )
-        self._begun = True
-        return written.getvalue()
+        return written.take()
 
-    def finish(self) -> bytes:
-        """Nothing is left."""
-        return b""
-
-    def _check(self, frame: pl.DataFrame) -> None:
+    def _check(self, column: pl.Series, null: str | None) -> None:
         """Raise DataError for a text that would come back as something else."""
-        encoding = self._encoding
-        never = encoding.quote_style == "never"
-        signs = [encoding.separator, encoding.quote_char, "\n", "\r"] if never else []
-        if encoding.line_terminator not in _TERMINATORS and encoding.quote_style not in _QUOTED_STYLES:
-            signs.append(encoding.line_terminator)
-        null = encoding.null_value if encoding.quote_style not in _QUOTED_STYLES else None
-        if null is None and never:
-            null = ""
-        if not (null or never or signs):
+        if null is None and not self._signs:
             return
-        if not self._begun and encoding.include_header:
-            self._check_text(pl.Series("the header", frame.columns), signs, None)
-        for column in frame.iter_columns():
-            if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
-                self._check_text(column.cast(pl.String), signs, null)
-
-    def _check_text(self, text: pl.Series, signs: list[str], null: str | None) -> None:
+        text = column.cast(pl.String)
         if null is not None and (text == null).any():
             raise DataError(
                 f"column '{text.name}' has the text {null!r}, which would be read as null",
                 hint='choose another null_value, or quote texts: quote_style="non_numeric"',
             )
-        if signs and text.str.contains_any(signs).any():
+        if self._signs and text.str.contains_any(self._signs).any():
             raise DataError(
-                f"column '{text.name}' has a text with {' or '.join(map(repr, signs))} in it, "
+                f"column '{text.name}' has a text with {' or '.join(map(repr, self._signs))} in it, "
                 "which would be read as the end of the text",
                 hint='quote texts: quote_style="non_numeric"',
             )
+
+
+def _misread(encoding: CsvEncoding) -> tuple[list[str], str | None]:
+    """What a text must not have in it, and which text it must not be, to be read as it was."""
+    never = encoding.quote_style == "never"
+    signs = [encoding.separator, encoding.quote_char, "\n", "\r"] if never else []
+    if encoding.quote_style in _QUOTED_STYLES:
+        return signs, None
+    if encoding.line_terminator not in _TERMINATORS:
+        signs.append(encoding.line_terminator)
+    null = encoding.null_value
+    if null is None and never:
+        null = ""
+    return signs, null
 
 
 def _no_text(dtype: pl.DataType) -> str | None:

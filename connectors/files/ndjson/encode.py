@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import polars as pl
 
+from arrowstream.connectors.files.pieces import Pieces
 from arrowstream.connectors.files.text import inner_types
 from arrowstream.errors import DataError, PlanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pyarrow as pa
-
+    from arrowstream.connectors.files.encode import Content
     from arrowstream.types import Json
 
 _CHUNK_ROWS = 1 << 16
@@ -49,7 +48,7 @@ class NdjsonEncoding:
         """Nothing is held between two writes."""
         return _ENCODER_BYTES
 
-    def encoder(self, schema: pa.Schema) -> NdjsonEncoder:
+    def encoder(self, schema: pl.Schema) -> NdjsonEncoder:
         """Of one file."""
         return NdjsonEncoder(schema, self)
 
@@ -72,31 +71,33 @@ class NdjsonEncoding:
 class NdjsonEncoder:
     """Makes one file. A file without rows is empty."""
 
-    def __init__(self, schema: pa.Schema, encoding: NdjsonEncoding) -> None:
-        columns = pl.Schema(schema)
-        encoding.check_schema(columns)
-        self._floats = [name for name, dtype in columns.items() if any(map(_is_float, inner_types(dtype)))]
+    def __init__(self, schema: pl.Schema, encoding: NdjsonEncoding) -> None:
+        encoding.check_schema(schema)
+        self._floats = [name for name, dtype in schema.items() if any(map(_is_float, inner_types(dtype)))]
 
-    def write(self, table: pa.Table) -> bytes:
-        """Some rows.
+    def encode(self, rows: pl.DataFrame) -> list[bytes | memoryview]:
+        """The lines.
 
         Raises
         ------
         DataError
             A number that JSON does not have.
         """
-        frame = pl.DataFrame(table)
         for name in self._floats:
-            if any(bool((~leaf.is_finite()).any()) for leaf in _leaves(frame.get_column(name))):
+            if any(bool((~leaf.is_finite()).any()) for leaf in _leaves(rows.get_column(name))):
                 raise DataError(
                     f"column '{name}' has NaN or an infinity, which JSON has no number for",
                     hint="make it null or another number first: fill_nan, or when(is_finite())",
                 )
-        written = io.BytesIO()
-        frame.write_ndjson(written)
-        return written.getvalue()
+        written = Pieces()
+        rows.write_ndjson(cast("BinaryIO", written))
+        return written.take()
 
-    def finish(self) -> bytes:
+    def append(self, part: list[bytes | memoryview]) -> Content:
+        """Some lines."""
+        return part
+
+    def finish(self) -> Content:
         """Nothing is left."""
         return b""
 
