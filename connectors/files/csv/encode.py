@@ -9,6 +9,7 @@ import polars as pl
 
 from arrowstream.connectors.files.lines import BOM
 from arrowstream.connectors.files.pieces import Pieces
+from arrowstream.connectors.files.time_text import with_texts
 from arrowstream.errors import DataError, PlanError, unknown_choice
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _CHUNK_ROWS = 1 << 17
 _ENCODER_BYTES = 1 << 14
 _QUOTE_STYLES = ("necessary", "always", "non_numeric", "never")
 _QUOTED_STYLES = ("always", "non_numeric")  # in which every text is quoted
+_SIGNS_OF_TIMES = set("0123456789-:.T")
 _TERMINATORS = ("\n", "\r\n", "\r")  # that Polars quotes texts for
 
 
@@ -118,6 +120,11 @@ class CsvEncoder:
         encoding.check_schema(schema)
         self._encoding = encoding
         self._signs, self._null = _misread(encoding)
+        self._times_as_usual = (
+            encoding.datetime_format is None
+            and encoding.quote_style in {None, "necessary"}
+            and not {encoding.separator, encoding.quote_char} & _SIGNS_OF_TIMES
+        )
         self._head: list[bytes | memoryview] = [BOM] if encoding.include_bom else []
         if encoding.include_header:
             self._check(pl.Series("the header", schema.names()), None)
@@ -134,6 +141,8 @@ class CsvEncoder:
         for column in rows.iter_columns():
             if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
                 self._check(column, self._null)
+        if self._times_as_usual:
+            rows = with_texts(rows, sign="T", shortest=False)
         return self._written(rows, include_header=False)
 
     def append(self, part: list[bytes | memoryview]) -> Content:

@@ -9,6 +9,7 @@ import polars as pl
 
 from arrowstream.connectors.files.pieces import Pieces
 from arrowstream.connectors.files.text import inner_types
+from arrowstream.connectors.files.time_text import with_texts
 from arrowstream.errors import DataError, PlanError
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class NdjsonEncoder:
                     hint="make it null or another number first: fill_nan, or when(is_finite())",
                 )
         written = Pieces()
-        rows.write_ndjson(cast("BinaryIO", written))
+        with_texts(rows, sign=" ", shortest=True).write_ndjson(cast("BinaryIO", written))
         return written.take()
 
     def append(self, part: list[bytes | memoryview]) -> Content:
