@@ -234,7 +234,7 @@ class CsvDecoder:
             for index in candidates:
                 start = int(records.starts[index])
                 keep[index] &= not piece.data.startswith(comment, start)
-        return records.take(keep)
+        return records if keep.all() else records.take(keep)
 
     def _no_records(self, records: Records, found: Quoting) -> dict[int, str]:
         starts = np.fromiter(found.malformed, np.int64, len(found.malformed))
