@@ -55,6 +55,8 @@ def check_readable(schema: pl.Schema, format_name: str, *, nested: bool) -> None
             hint = next((hint for kind, hint in _UNREADABLE.items() if inner == kind), None)
             if inner.is_nested() and not nested:
                 hint = "read it as pl.String, and decode the text"
+            if isinstance(inner, pl.Array) and inner.size == 0:
+                hint = "leave the column out: it holds no values"
             if hint is not None:
                 raise PlanError(f"column '{column}' cannot be {inner}: {format_name} has none", hint=hint)
 

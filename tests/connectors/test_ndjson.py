@@ -193,7 +193,7 @@ def test_columns_in_the_order_asked_for():
 
 
 def test_types_that_no_json_can_be_are_refused():
-    for dtype in (pl.Binary, pl.Duration("us"), pl.List(pl.Binary)):
+    for dtype in (pl.Binary, pl.Duration("us"), pl.List(pl.Binary), pl.List(pl.Array(pl.Int8, 0))):
         with pytest.raises(PlanError, match="column 'b' cannot be"):
             frame(b"{}\n", {"a": pl.Int64, "b": dtype})
 

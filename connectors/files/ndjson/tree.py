@@ -319,12 +319,8 @@ class Memory:
 
 
 def _is_known(dtype: Any) -> bool:
-    """Whether there is nothing in a type that the kernel has no place for."""
-    return not any(
-        (isinstance(inner, pl.Struct) and not inner.fields)
-        or (isinstance(inner, pl.Array) and inner.size == 0)
-        for inner in inner_types(dtype)
-    )
+    """Whether there is nothing in a type that the kernel has no place for: structs without fields."""
+    return not any(isinstance(inner, pl.Struct) and not inner.fields for inner in inner_types(dtype))
 
 
 def _width(dtype: pl.DataType) -> int:
