@@ -259,3 +259,9 @@ def test_a_time_to_wait_that_is_none():
         with pytest.raises(ars.PlanError, match="timeout='soon' is not a length of time"):
             wait(timeout="soon")
     live.wait()
+
+
+def test_columns_about_a_row(tmp_path):
+    named = {"file": "from", "row": "number", "processing_time": "at", "batch": "epoch"}
+    rows = ars.scan_csv(written("csv", tmp_path)).with_metadata(**named)
+    assert rows.columns == ["t", "a", *named.values()]
