@@ -74,11 +74,12 @@ class NewFiles:
         for folder in {str(Path(loss.path).parent) for loss in lost.values()}:
             of_folder = {c: loss for c, loss in lost.items() if str(Path(loss.path).parent) == folder}
             logs = {log_of(loss.path) for loss in of_folder.values()}
-            gone = {c.seen.file: c for c in of_folder if c.gone and not c.dropped}
+            gone = [content for content in of_folder if content.gone and not content.dropped]
             for seen in _files_in(folder):
                 if seen.file in there or seen.file in self._ledger.at.files:
                     continue
-                if seen.file in gone and self._is_renamed(gone[seen.file], seen):
+                # The number of a deleted file may have been given to another one: several may have had it.
+                if any(self._is_renamed(content, seen) for content in gone if content.seen.file == seen.file):
                     continue
                 if log_of(seen.path) in logs:
                     siblings[seen.file] = seen

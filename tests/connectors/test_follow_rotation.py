@@ -18,6 +18,7 @@ from arrowstream.connectors.files.csv import CsvFormat
 from arrowstream.connectors.files.waiting import age_s
 from arrowstream.connectors.files.watch import seen_at
 
+FLAGS, HEAD = 6, 12  # where they stand in an entry of a position
 UP_OR_DOWN = pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
 
 
@@ -234,6 +235,32 @@ def test_rotated_again_before_a_line_of_the_new_beginning_was_read(log, monkeypa
             log.truncate("a.log")
             log.write(5)
         assert reading.take_more(5) == [1, 2, 3, 4, 5]
+        assert reading.take_nothing() == []
+
+
+def test_a_file_has_the_number_that_another_one_had(tmp_path):
+    """File systems give the number of a deleted file to a new one."""
+    log = Log(tmp_path, "a.log")
+    with Reading(log, max_rows=1) as reading:
+        log.write(0)
+        numbers = reading.take(1)
+        with reading.maybe_down(up=False):
+            log.write(1, 2, 3, 4)
+            log.compress("a.log", ".gz", gzip.compress, to="a.log.1.gz")
+            log.truncate("a.log")
+            log.write(5)
+        packed = []
+        while not packed:
+            numbers += reading.take(1)
+            packed = [entry for entry in reading.position["files"].values() if entry[FLAGS] & 1]
+        deleted = [*packed[0]]
+        packed[0][FLAGS] |= 2
+        deleted[FLAGS], deleted[HEAD] = 2, "0" * 16
+        reading.position["files"]["deleted"] = deleted
+        log.rename("a.log.1.gz", "a.log.2.gz")
+        reading.restart()
+        numbers += reading.take(6 - len(numbers))
+        assert sorted(numbers) == [0, 1, 2, 3, 4, 5]
         assert reading.take_nothing() == []
 
 
