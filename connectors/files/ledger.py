@@ -101,5 +101,5 @@ class Ledger:
                     known[uid] = Content.of_entry(owner, uid, saved)
                 if not partition:
                     self._retired_gone[uid] = saved
-        for content in known.values():
-            self.at.restore(content)
+        for content in sorted(known.values(), key=lambda content: content.seen.mtime_ns):
+            self.at.restore(content)  # the oldest first: they are forgotten first

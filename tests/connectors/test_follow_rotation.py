@@ -15,6 +15,7 @@ from system.followed_log import Log, Reading
 from arrowstream.connectors.files import waiting as waiting_module
 from arrowstream.connectors.files import whereabouts as whereabouts_module
 from arrowstream.connectors.files.csv import CsvFormat
+from arrowstream.connectors.files.ledger import Ledger
 from arrowstream.connectors.files.waiting import age_s
 from arrowstream.connectors.files.watch import seen_at
 
@@ -499,6 +500,16 @@ def test_positions_are_small_after_months(tmp_path, monkeypatch):
         reading.take(1)
         assert len(reading.position["files"]) <= 7
         assert len(json.dumps(reading.position)) < 7 * 400
+
+
+def test_the_oldest_are_forgotten_first_after_a_restart_too():
+    def entry(number):
+        return [f"/{number}.log", 1, number, 9, number, None, 2, None, 0, [9, 1], 0, [], "", "", 1]
+
+    numbers = [3, 1, 4, 2, 5]
+    position = {"files": {str(n): entry(n) for n in numbers}, "finished": "", "from": None}
+    ledger = Ledger("scan", None, {"scan": position})
+    assert [content.seen.inode for content in ledger.at.gone] == [1, 2, 3, 4, 5]
 
 
 def test_nothing_of_a_log_is_lost_while_it_is_written_and_rotated(tmp_path):
