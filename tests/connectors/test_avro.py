@@ -507,6 +507,11 @@ def test_what_is_written_is_one_file_for_all(tmp_path):
 # What cannot be a table
 
 
+def test_a_block_that_claims_more_bytes_than_there_can_be_is_one_dead_slot():
+    raw = made(record({"v": "int"}), (1, b"\x02"), number(1) + number(2**62) + MARKER)
+    assert read(raw, on_error="dead_letter")["v"].to_list() == [1, None]
+
+
 def test_recursion_is_named():
     schema = record({"v": "int", "next": ["null", "row"]})
     with pytest.raises(

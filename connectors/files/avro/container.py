@@ -317,6 +317,7 @@ class _Finder:
         from arrowstream.kernels.avro_decode import BROKEN
 
         source, found, segment = self._source, self._found, np.zeros(3, np.int64)
+        found[2] = 0  # it was told of another place, and may be any number
         while True:
             if source.begin + place < source.end:
                 begin = source.begin + place
