@@ -121,6 +121,8 @@ STACK_COLUMNS = 4
 
 _KEY, _VALUE, _BEHIND = range(3)
 _SHORT_DIGITS_MAX = 18
+_WIDE_DIGITS_MAX = 38
+"""Of a number that is converted from its text: PyArrow takes hundreds of digits for another number."""
 _NS_SECONDS_MAX = 9_000_000_000
 """Around 1970, so far as nanoseconds of 64 bits surely reach."""
 
@@ -165,7 +167,7 @@ def _written_number(p: Any, takes: Any) -> Any:
         if end == begin:
             return np.int64(0)
     byte = load_byte(np.uint64(end))
-    if byte == DOT or byte | np.uint64(SPACE) == LOWER_E:
+    if byte == DOT or byte | np.uint64(SPACE) == LOWER_E or end - first > _WIDE_DIGITS_MAX:
         return np.int64(0)
     return end
 

@@ -64,6 +64,8 @@ def test_decimals_are_read_digit_by_digit():
     ]
     bad = b'{"d":1.255}\n{"d":0.1234567890123456789}\n{"d":"x"}\n{"d":[1]}\n{"d":true}\n'
     assert [slot[0] for slot in slots(read_blocks(NdjsonFormat(), bad, schema))] == ["dead"] * 5
+    endless = b'{"d":' + b"9" * 400 + b"}"
+    assert slots(read_blocks(NdjsonFormat(), endless, schema)) == [("dead", endless, "line 1")]
 
 
 def test_wide_integers_are_never_rounded_floats():
