@@ -2,6 +2,7 @@
 
 What PyArrow's converter accepts is the definition, here as well as where it reads a column by itself: a value
 does not depend on what else is in its block. Polars only guesses which texts are bad, to ask about fewer.
+Decimals are the exception: for those that may have no room in 38 digits the definition is their value.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _TIME = r"^\d\d:\d\d(:\d\d(\.\d{1,9})?)?$"
 _INTEGER = r"^\s*-?\d+\s*$"
 _EPOCH = "1970-01-01T"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_NUMBER_PARTS = "^(?<sign>[+-]?)(?<whole>[0-9]*)[.]?(?<fraction>[0-9]*)([eE](?<exponent>[+-]?[0-9]+))?$"
+_EXPONENT, _EXPONENT_MAX = "[eE]", 1 << 40
 _INTEGER_FORM = "^-?[0-9]+$"
 _FLOAT_FORM = rf"{_NUMBER}|^[+-]?[nNiI]"  # nan and inf are written in several ways
 
@@ -158,6 +161,8 @@ def _typed(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[A
         return values, _lost(text, values)
     if isinstance(dtype, pl.Time):
         return _times(text.str.strip_chars(_BLANKS))
+    if isinstance(dtype, pl.Decimal):
+        return _decimals(text, dtype)
     return _integers(text, dtype) if dtype.is_integer() else _cast(text, dtype)
 
 
@@ -182,6 +187,44 @@ def _integers(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarra
     return values, wrong
 
 
+def _decimals(text: pl.Series, dtype: pl.Decimal) -> tuple[pl.Series, np.ndarray[Any, Any]]:
+    """PyArrow takes numbers for which there is no room as others, without a word: it gets those that fit."""
+    text = text.str.strip_chars(_BLANKS)
+    fits = (text.str.len_bytes() <= _DECIMAL_DIGITS - dtype.scale) & ~text.str.contains(_EXPONENT)
+    long = (~fits).fill_null(value=False)
+    typed, wrong = _cast(text.set(long, None) if long.any() else text, dtype)
+    if long.any():
+        some = text.filter(long)
+        again = _exact_decimals(some, dtype)
+        typed = typed.scatter(long.arg_true(), again)
+        wrong[long.to_numpy()] = _lost(some, again)
+    return typed, wrong
+
+
+def _exact_decimals(text: pl.Series, dtype: pl.Decimal) -> pl.Series:
+    """Digits moved to where the point is in the type; null for what is no number or has no room."""
+    parts = text.set(~text.str.contains(_NUMBER), None).str.extract_groups(_NUMBER_PARTS).struct
+    fraction = parts.field("fraction")
+    exponent = parts.field("exponent").fill_null("0").cast(pl.Int64, strict=False)
+    digits = (parts.field("whole") + fraction).str.strip_chars_start("0")
+    written = fraction.str.len_bytes().cast(pl.Int64)
+    moved = exponent.clip(-_EXPONENT_MAX, _EXPONENT_MAX) - written + dtype.scale
+    zeros = (digits.str.len_bytes() - digits.str.strip_chars_end("0").str.len_bytes()).cast(pl.Int64)
+    is_exact = (moved + zeros >= 0) | (digits == "")
+    frame = pl.DataFrame({"digits": digits, "moved": moved.clip(None, _DECIMAL_DIGITS + 1)})
+    kept = (pl.col("digits").str.len_bytes().cast(pl.Int64) + pl.col("moved").clip(None, 0)).clip(0, None)
+    more = pl.lit("0" * (_DECIMAL_DIGITS + 1)).str.slice(0, pl.col("moved").clip(0, None))
+    shifted = frame.select(pl.lit("0") + pl.col("digits").str.slice(0, kept) + more).to_series()
+    integers = (parts.field("sign").str.strip_chars("+") + shifted).cast(pl.Int128, strict=False)
+    largest = 10**dtype.precision - 1
+    fits = integers.is_between(-largest, largest) & is_exact
+    array = integers.set(~fits, None).cast(pl.Decimal(_DECIMAL_DIGITS, 0)).to_arrow()
+    target = pa.decimal128(_DECIMAL_DIGITS, dtype.scale)
+    return pl.Series(pa.Array.from_buffers(target, len(array), array.buffers(), offset=array.offset)).cast(
+        dtype
+    )
+
+
 def _cast(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[Any, Any]]:
     """As PyArrow does it."""
     if isinstance(dtype, pl.Decimal):
@@ -199,7 +242,9 @@ def _cast(text: pl.Series, dtype: pl.DataType) -> tuple[pl.Series, np.ndarray[An
         typed, wrong = _cast_some(text, array, dtype, target)
     if isinstance(dtype, pl.Decimal) and dtype.precision < _DECIMAL_DIGITS:
         # PyArrow takes integers for which there is no room in front of the point.
-        too_large = typed.abs() >= Decimal(10) ** (dtype.precision - dtype.scale)
+        # Not a power of ten: that has an exponent from 28 digits on, which Polars does not understand.
+        bound = Decimal("1" + "0" * (dtype.precision - dtype.scale))
+        too_large = typed.abs() >= bound
         wrong |= too_large.fill_null(value=False).to_numpy()
         typed = typed.set(too_large, None)
     return typed.cast(dtype), wrong

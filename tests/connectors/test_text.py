@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from decimal import Context, Decimal
 
 import numpy as np
 import polars as pl
@@ -93,6 +94,31 @@ def test_days_are_those_of_pyarrow(dtype):
     days = itertools.product(("0000", "1900", "2000", "2023", "2024", "9999"), range(14), range(33))
     text = pl.Series([f"{year}-{month:02}-{day:02}" for year, month, day in days])
     assert (module._is_refused(text, arrow(text), dtype) == ~taken(text, dtype)).all()
+
+
+DIGITS = Context(prec=1_000)
+numbers = st.builds(
+    lambda sign, digits, point, exponent: f"{sign}{digits[:point]}.{digits[point:]}{exponent}",
+    st.sampled_from(["", "-", "+"]),
+    st.integers(0, 60).flatmap(lambda size: st.text("0123456789", min_size=size, max_size=size))
+    | st.sampled_from(["9" * 38, "1" + "0" * 38, "9" * 39, "1" + "0" * 399]),
+    st.integers(0, 60),
+    st.just("") | st.integers(-80, 80).map("e{}".format),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 38), st.data(), st.lists(numbers, min_size=1, max_size=20))
+def test_a_decimal_is_what_is_written_or_refused(precision, data, found):
+    """Also where PyArrow takes a number that does not fit for another one."""
+    scale = data.draw(st.integers(0, precision))
+    values, wrong = converted(pl.Series(found), pl.Decimal(precision, scale), empty_is_null=False)
+    for text, value, is_wrong in zip(found, values.to_list(), wrong.tolist(), strict=True):
+        exact = Decimal(text).scaleb(scale, DIGITS) if any(map(str.isdigit, text.partition("e")[0])) else None
+        if exact is not None and exact == int(exact) and abs(exact) < 10**precision:
+            assert (value, is_wrong) == (Decimal(text), False)
+        else:
+            assert (value, is_wrong) == (None, True)
 
 
 @settings(max_examples=200, deadline=None)
