@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
+import concurrent.futures.thread  # noqa: F401 - what it does at the end of the program comes after what is below
+import logging
 import threading
 import time
 import weakref
@@ -26,7 +27,10 @@ POLL_S = 0.1
 EXIT_GRACE_S = 30.0
 """How long the end of the program waits for jobs that nobody stopped: as long as `stop` does by default."""
 
-_running: weakref.WeakSet[RunningHandle] = weakref.WeakSet()
+_unsettled: weakref.WeakSet[RunningHandle] = weakref.WeakSet()
+"""Runs that go on, and those that have failed without anybody having been told."""
+
+_logger = logging.getLogger("arrowstream")
 
 
 class Runnable(Protocol):
@@ -71,8 +75,9 @@ class RunningHandle:
         self._failure: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._warned = False
+        self._aborted = False
         self._thread = threading.Thread(target=self._run, name="arrowstream-run", daemon=True)
-        _running.add(self)
+        _unsettled.add(self)
         self._thread.start()
 
     def _run(self) -> None:
@@ -84,8 +89,8 @@ class RunningHandle:
         else:
             self._report = report
             self._enter("stopped" if report.status == "stopped" else "finished")
+            _unsettled.discard(self)
         finally:
-            _running.discard(self)
             self._done.set()
 
     def _enter(self, state: JobState) -> None:
@@ -152,6 +157,7 @@ class RunningHandle:
     def result(self) -> Report:
         """The report of a run that has ended, or what it failed with."""
         if self._failure is not None:
+            _unsettled.discard(self)
             raise self._failure.with_traceback(self._traceback)
         if self._report is None:
             raise InternalError("the result of a run that has not ended")
@@ -179,8 +185,14 @@ class RunningHandle:
         self.request_stop(drain=drain)
         return self.wait(timeout)
 
+    def tell(self) -> None:
+        """Log what the run has failed with, if it has: nobody will ask for it any more."""
+        if self._failure is not None and not self._aborted:
+            _logger.error("a job in the background has failed", exc_info=self._failure)
+
     def abort(self) -> None:
         """Ask the run to fail as soon as possible; returns at once. The checkpoint stays as it is."""
+        self._aborted = True
         self._job.request_abort()
 
 
@@ -206,16 +218,20 @@ def run_in_foreground(job: Runnable, progress: ProgressListener | None = None) -
         raise
 
 
-@atexit.register
 def _stop_all() -> None:
     """Stop what still runs when the program ends: threads that outlive Python's end abort the process."""
     deadline = time.monotonic() + EXIT_GRACE_S
-    handles = list(_running)
+    handles = list(_unsettled)
     for handle in handles:
         handle.request_stop()
     for handle in handles:
         if not handle.join(max(deadline - time.monotonic(), 0.0)):
             handle.abort()
+        handle.tell()
+
+
+# `atexit` comes too late: Python has shut all pools of threads by then, and the end of an epoch needs some.
+threading._register_atexit(_stop_all)  # type: ignore[attr-defined]  # noqa: SLF001 - there is nothing public
 
 
 def _until(deadline: float) -> float:

@@ -368,6 +368,27 @@ while not live.metrics.rows_in:
     assert pl.read_parquet(tmp_path / "out").height > 0
 
 
+def test_a_job_that_fails_unseen_is_told_of_at_the_end(tmp_path) -> None:
+    program = f"""
+import time, polars as pl, arrowstream as ars
+
+def failing():
+    yield pl.DataFrame({{"a": [1]}})
+    raise ValueError("the source is gone")
+
+live = ars.from_batches(failing, schema={{"a": pl.Int64}}).sink_parquet({str(tmp_path / "out")!r}).start()
+while live.state != "failed":
+    time.sleep(0.01)
+"""
+    told, seen = (
+        subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=False)
+        for text in (program, f"{program}\ntry:\n    live.wait()\nexcept ars.ConnectorError:\n    pass\n")
+    )
+    assert "a job in the background has failed" in told.stderr
+    assert "the source is gone" in told.stderr
+    assert seen.stderr == ""
+
+
 def test_run_takes_a_list() -> None:
     with pytest.raises(ars.PlanError) as caught:
         ars.run(3)
