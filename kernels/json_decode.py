@@ -236,6 +236,14 @@ def _is_told_alike(p: Any, end: Any) -> Any:
 
 
 @kernel
+def _push(stack: Any, depth: Any, owner: Any, previous: Any, own: Any, list_start: Any) -> Any:
+    """Keep where one is before going into a value; returns the depth there."""
+    at = STACK_COLUMNS * depth
+    stack[at], stack[at + 1], stack[at + 2], stack[at + 3] = owner, previous, own, list_start
+    return depth + 1
+
+
+@kernel
 def _forget(nodes: Any, rows: Any, used: Any, saved: Any) -> None:
     """Take back what a line has written: views and ends of lists are looked at even where they are null."""
     for node in range(0, nodes.size, WORDS):
@@ -485,12 +493,7 @@ def decode(
                             if load_byte(np.uint64(p)) == OBJECT_END:
                                 p += 1
                             else:
-                                at = STACK_COLUMNS * depth
-                                stack[at] = owner
-                                stack[at + 1] = previous
-                                stack[at + 2] = own
-                                stack[at + 3] = list_start
-                                depth += 1
+                                depth = _push(stack, depth, owner, previous, own, list_start)
                                 owner, previous, in_list = node, np.int64(-1), False
                                 serial += 1
                                 own = serial
@@ -509,12 +512,7 @@ def decode(
                                     outcome = np.int64(UNSURE)
                                     break
                             else:
-                                at = STACK_COLUMNS * depth
-                                stack[at] = owner
-                                stack[at + 1] = previous
-                                stack[at + 2] = own
-                                stack[at + 3] = list_start
-                                depth += 1
+                                depth = _push(stack, depth, owner, previous, own, list_start)
                                 owner, list_start, in_list = node, start, True
                                 if start >= capacity[nodes[items + LEVEL]]:
                                     status = GROW
